@@ -1,0 +1,1 @@
+//! Readers, statistics, summary and report of a campaign's results.

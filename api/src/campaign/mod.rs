@@ -1,0 +1,3 @@
+//! The `BenchmarkCampaign` custom resource.
+
+pub mod dataset;

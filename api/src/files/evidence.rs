@@ -1,0 +1,153 @@
+//! `evidence/pre.json` and `post.json`: what a server's machine says of itself before and after a run.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// How strong the evidence of a TEE state is; a stronger level includes the weaker ones.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EvidenceLevel {
+    /// Only the campaign says so.
+    #[default]
+    Declared,
+    /// Labels, instance type and image of the node say so.
+    Scheduled,
+    /// The GPU's driver and the CPU's identification leaf say so, inside the guest.
+    SelfReported,
+    /// A report signed by the GPU says so.
+    DeviceSigned,
+    /// The signed report equals reference measurements, and the CPU's report is verified as well.
+    Endorsed,
+}
+
+/// When the evidence was taken.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// Before the run.
+    Pre,
+    /// After the run: its nonce binds the result file.
+    Post,
+}
+
+/// What is found of the machine's TEE state.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TeeState {
+    /// On, by everything that was asked.
+    Enabled,
+    /// Off, or a GPU without the feature.
+    Disabled,
+    /// Asked and not answered; never read as off.
+    Unknown,
+    /// Answers contradict each other, or the TEE is on in a form that proves nothing (development mode).
+    Contradictory,
+}
+
+/// One server's evidence in one phase.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub struct Evidence {
+    /// Version of this format: 1.
+    pub schema_version: u32,
+    /// Before or after the run.
+    pub phase: Phase,
+    /// Level that this evidence reaches.
+    pub level: EvidenceLevel,
+    /// What it says.
+    pub state: TeeState,
+    /// Whether the GPU is simulated.
+    pub simulated: bool,
+    /// Why the level is not higher and the state not clearer.
+    pub reasons: Vec<String>,
+    /// SHA-256 of the canonical nonce document, in hex; see `nonce-pre.json` and `nonce-post.json`.
+    pub nonce_sha256: String,
+    /// When it was taken, in nanoseconds since the Unix epoch.
+    pub taken_unix_ns: u64,
+    /// The machine.
+    pub environment: Environment,
+    /// Version of the program that took it.
+    pub tool_version: String,
+}
+
+/// What the machine is. Absent means that it could not be read.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "snake_case", default)]
+pub struct Environment {
+    /// Kernel's boot id.
+    pub boot_id: Option<String>,
+    /// Kernel release.
+    pub kernel: Option<String>,
+    /// Operating system's pretty name.
+    pub os: Option<String>,
+    /// CPU model.
+    pub cpu_model: Option<String>,
+    /// CPUs visible to the process.
+    pub cpu_count: Option<u32>,
+    /// Memory in MiB.
+    pub memory_mib: Option<u64>,
+    /// Isolation type of CPUID leaf 0x4000000C: 0 none, 2 SEV-SNP, 3 TDX.
+    pub cpuid_isolation_type: Option<u32>,
+    /// NVIDIA driver's version.
+    pub driver_version: Option<String>,
+    /// CUDA version of the driver.
+    pub cuda_version: Option<String>,
+    /// OpenSSL's version as the engine's environment has it.
+    pub openssl_version: Option<String>,
+    /// Engine's name and version.
+    pub engine: Option<String>,
+    /// GPUs visible to the server.
+    pub gpus: Vec<GpuIdentity>,
+    /// NVML's answers on confidential computing.
+    pub confidential_compute: Option<crate::files::gpu::ConfidentialCompute>,
+    /// What could not be read, and why.
+    pub unreadable: BTreeMap<String, String>,
+}
+
+/// One GPU's identity.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub struct GpuIdentity {
+    /// `GPU-` and a UUID.
+    pub uuid: String,
+    /// Product name.
+    pub name: String,
+    /// VBIOS version.
+    pub vbios_version: Option<String>,
+    /// Memory in MiB.
+    pub memory_total_mib: Option<u64>,
+    /// Enforced power limit in milliwatts.
+    pub power_limit_mw: Option<u64>,
+}
+
+/// The document whose canonical JSON (RFC 8785) is hashed to the nonce. `bench_sha256` and `samples_sha256` are given
+/// after the run only, and so bind the evidence to the result file.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct NonceDocument {
+    /// `teebench/1`.
+    pub v: String,
+    /// Before or after the run.
+    pub phase: Phase,
+    /// Name of the campaign.
+    pub campaign: String,
+    /// The run's path in the tree.
+    pub run: String,
+    /// The server's ordinal.
+    pub server: u32,
+    /// Digest of the plan, in hex.
+    pub plan_sha256: String,
+    /// 32 random bytes drawn for the run, in hex.
+    pub salt: String,
+    /// SHA-256 of `bench.json`, in hex.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub bench_sha256: Option<String>,
+    /// SHA-256 of that server's `power-*.jsonl` in name order, concatenated, in hex.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub samples_sha256: Option<String>,
+}
+
+impl NonceDocument {
+    /// The value of `v` in this version.
+    pub const VERSION: &str = "teebench/1";
+}

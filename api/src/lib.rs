@@ -1,0 +1,7 @@
+//! What every part of teebench agrees on: the custom resources with their rules, the validator, the pure plan of a
+//! campaign and its `next` step, and the files that one part writes and another reads.
+
+pub mod campaign;
+pub mod conditions;
+pub mod files;
+pub mod policy;

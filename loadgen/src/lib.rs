@@ -1,0 +1,1 @@
+//! Load generator for vLLM servers: data sets, arrivals, client and result files.

@@ -1,0 +1,1 @@
+//! Simulator of a vLLM server and of its GPU.

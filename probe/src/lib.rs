@@ -1,0 +1,1 @@
+//! GPU power, energy and confidential-computing evidence of one server.

@@ -1,0 +1,1 @@
+//! HR-Tree, routing policies, proxy and peer synchronisation for vLLM servers.
