@@ -4,4 +4,6 @@
 pub mod campaign;
 pub mod conditions;
 pub mod files;
+pub mod plan;
 pub mod policy;
+pub mod schema;

@@ -1,1 +1,34 @@
-//! GPU power, energy and confidential-computing evidence of one server.
+//! The probe: what a server's GPUs draw, what their machine says of confidential computing, and the evidence of both.
+//!
+//! `teebench probe exec -- vllm serve ...` supervises the engine in its container and serves over HTTP, beside it, the
+//! samples, the environment and the evidence that a run needs. `teebench probe sample` records alone, `teebench probe
+//! show` tells a person what the machine is.
+//!
+//! | module | subject |
+//! | --- | --- |
+//! | [`gpu`] | where readings come from: NVML, a simulator's file, or nowhere, with the reason |
+//! | [`sampler`] | threads that read at a fixed pace into a bounded ring |
+//! | [`power_csv`] | samples in `nvidia-smi`'s CSV format |
+//! | [`energy`] | energy of a window by two methods, pure |
+//! | [`evidence`] | levels, states and nonces, pure; and the taking of evidence |
+//! | [`environment`] | what the machine is |
+//! | [`exec`] | supervision of the engine |
+//! | [`http`] | the probe's own server |
+//! | [`client`] | the other end, for the executor and the load generator |
+
+pub mod client;
+pub mod energy;
+pub mod environment;
+pub mod evidence;
+pub mod exec;
+pub mod gpu;
+pub mod http;
+pub mod power_csv;
+pub mod sampler;
+
+mod cli;
+mod clock;
+mod record;
+mod show;
+
+pub use cli::{Args, Command, run};

@@ -5,3 +5,5 @@ pub mod energy;
 pub mod epoch;
 pub mod evidence;
 pub mod gpu;
+pub mod inputs;
+pub mod run;

@@ -1,0 +1,151 @@
+//! What a step costs: the linear model that every profile fills with its own coefficients.
+
+use std::time::Duration;
+
+/// The work of one step.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct Batch {
+    /// Sequences that compute exactly one token after their prompt.
+    pub decode_sequences: u32,
+    /// Tokens computed for prompts, and for sequences that recompute after a preemption.
+    pub prefill_tokens: u32,
+    /// Cached tokens that attention reads.
+    pub kv_tokens_read: f64,
+    /// Sequences that yield a token at the end of the step.
+    pub output_tokens: u32,
+}
+
+impl Batch {
+    /// Tokens that the step computes.
+    #[must_use]
+    pub fn tokens(&self) -> u32 {
+        self.decode_sequences + self.prefill_tokens
+    }
+}
+
+/// Time of a step = base + decoding sequences + prefill tokens + KV tokens read, each with its coefficient.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct StepCost {
+    /// From a request's arrival until the scheduler can see it: HTTP, tokenising, hand-over to the engine.
+    pub per_request_us: f64,
+    /// Of any step: reading the weights, launching kernels, sampling.
+    pub base_us: f64,
+    /// Of each sequence that decodes.
+    pub per_decode_sequence_us: f64,
+    /// Of each token of a prompt.
+    pub per_prefill_token_us: f64,
+    /// Of each cached token that is read.
+    pub per_kv_token_us: f64,
+    /// Queries of a prefill that share one reading of the cache, as attention kernels work in tiles.
+    pub prefill_tile_tokens: f64,
+    /// What confidential computing adds, when it is on.
+    pub confidential: Option<ConfidentialCost>,
+}
+
+/// What confidential computing adds. These are costs of mechanisms; loss of throughput and latency follow from them.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct ConfidentialCost {
+    /// Of each request before it is scheduled: its bytes cross the guest's shared buffers (network, tokeniser).
+    pub per_request_us: f64,
+    /// Of each step: launches and small copies pass an encrypted, authenticated channel.
+    pub per_step_us: f64,
+    /// Of each prompt token, whose inputs and metadata pass the bounce buffer to the GPU.
+    pub per_prefill_token_us: f64,
+    /// Of each token that comes back from the GPU through the bounce buffer.
+    pub per_output_token_us: f64,
+    /// Loading takes this many times as long, since weights are encrypted on their way.
+    pub load_factor: f64,
+}
+
+impl StepCost {
+    /// Time from a request's arrival until it can be scheduled.
+    #[must_use]
+    pub fn request(&self) -> Duration {
+        microseconds(self.per_request_us + self.confidential.map_or(0.0, |cost| cost.per_request_us))
+    }
+
+    /// Time that a step takes on a GPU which runs at `speed` times its usual clock.
+    #[must_use]
+    pub fn step(&self, batch: &Batch, speed: f64) -> Duration {
+        let plain = self.base_us
+            + self.per_decode_sequence_us * f64::from(batch.decode_sequences)
+            + self.per_prefill_token_us * f64::from(batch.prefill_tokens)
+            + self.per_kv_token_us * batch.kv_tokens_read;
+        let confidential = self.confidential.map_or(0.0, |cost| {
+            cost.per_step_us
+                + cost.per_prefill_token_us * f64::from(batch.prefill_tokens)
+                + cost.per_output_token_us * f64::from(batch.output_tokens)
+        });
+        microseconds(plain / speed + confidential)
+    }
+
+    /// Cached tokens that attention reads to decode one token after `context` tokens.
+    #[must_use]
+    pub fn kv_read_by_decode(&self, context: usize) -> f64 {
+        context as f64
+    }
+
+    /// Cached tokens that attention reads to compute `tokens` prompt tokens after `context` tokens.
+    #[must_use]
+    pub fn kv_read_by_prefill(&self, context: usize, tokens: usize) -> f64 {
+        let tokens = tokens as f64;
+        tokens * (context as f64 + tokens / 2.0) / self.prefill_tile_tokens
+    }
+}
+
+fn microseconds(value: f64) -> Duration {
+    Duration::from_nanos((value * 1e3).round() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    const PLAIN: StepCost = StepCost {
+        per_request_us: 500.0,
+        base_us: 1000.0,
+        per_decode_sequence_us: 10.0,
+        per_prefill_token_us: 20.0,
+        per_kv_token_us: 0.5,
+        prefill_tile_tokens: 10.0,
+        confidential: None,
+    };
+    const CONFIDENTIAL: StepCost = StepCost {
+        confidential: Some(ConfidentialCost {
+            per_request_us: 40.0,
+            per_step_us: 100.0,
+            per_prefill_token_us: 2.0,
+            per_output_token_us: 3.0,
+            load_factor: 2.0,
+        }),
+        ..PLAIN
+    };
+
+    #[rstest]
+    #[case::empty(Batch::default(), 1000, 1100)]
+    #[case::decode(Batch { decode_sequences: 4, prefill_tokens: 0, kv_tokens_read: 200.0, output_tokens: 4 }, 1140, 1252)]
+    #[case::prefill(Batch { decode_sequences: 0, prefill_tokens: 10, kv_tokens_read: 0.0, output_tokens: 1 }, 1200, 1323)]
+    fn a_step_costs_the_sum_of_its_parts(#[case] batch: Batch, #[case] plain_us: u64, #[case] confidential_us: u64) {
+        assert_eq!(PLAIN.step(&batch, 1.0), Duration::from_micros(plain_us));
+        assert_eq!(CONFIDENTIAL.step(&batch, 1.0), Duration::from_micros(confidential_us));
+    }
+
+    #[test]
+    fn a_slower_clock_stretches_computing_but_not_the_encrypted_channel() {
+        assert_eq!(CONFIDENTIAL.step(&Batch::default(), 0.5), Duration::from_micros(2100));
+    }
+
+    #[test]
+    fn a_request_pays_its_own_part_once() {
+        assert_eq!(PLAIN.request(), Duration::from_micros(500));
+        assert_eq!(CONFIDENTIAL.request(), Duration::from_micros(540));
+    }
+
+    #[test]
+    fn chunks_of_a_prefill_read_as_much_as_the_whole() {
+        let whole = PLAIN.kv_read_by_prefill(0, 100);
+        let chunks = PLAIN.kv_read_by_prefill(0, 60) + PLAIN.kv_read_by_prefill(60, 40);
+        assert!((whole - chunks).abs() < 1e-9);
+    }
+}

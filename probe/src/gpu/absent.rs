@@ -1,0 +1,48 @@
+//! The source of readings on a machine whose GPUs cannot be read: it says so, each time with the reason.
+
+use std::collections::BTreeMap;
+
+use super::{ConfidentialAnswers, FastReading, GpuSource, Inventory, SlowReading, SourceKind, Unanswered};
+
+/// No GPU, or none that can be read.
+#[derive(Clone, Debug)]
+pub struct Absent {
+    reason: String,
+}
+
+impl Absent {
+    /// A source without GPUs, for this reason.
+    pub fn new(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into() }
+    }
+
+    fn unanswered(&self) -> Unanswered {
+        Unanswered::Failed(format!("gpu absent: {}", self.reason))
+    }
+}
+
+impl GpuSource for Absent {
+    fn kind(&self) -> SourceKind {
+        SourceKind::Absent { reason: self.reason.clone() }
+    }
+
+    fn uuids(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn inventory(&self) -> Inventory {
+        Inventory { unreadable: BTreeMap::from([("gpu".to_owned(), self.reason.clone())]), ..Inventory::default() }
+    }
+
+    fn fast(&self, _uuid: &str) -> FastReading {
+        FastReading::failed(&self.unanswered())
+    }
+
+    fn slow(&self, _uuid: &str) -> SlowReading {
+        SlowReading::failed(&self.unanswered())
+    }
+
+    fn confidential_compute(&self) -> ConfidentialAnswers {
+        ConfidentialAnswers::failed(&self.unanswered())
+    }
+}
