@@ -1,1 +1,14 @@
-fn main() {}
+//! `teebench`: measures what confidential computing costs an LLM service, and what HR-Tree routing wins back.
+
+mod cli;
+mod local;
+mod measure;
+mod store;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    cli::Cli::parse().run()
+}

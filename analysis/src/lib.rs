@@ -1,1 +1,16 @@
 //! Readers, statistics, summary and report of a campaign's results.
+//!
+//! [`read`] takes a results tree and gives campaigns with each run's [`metrics`]; [`summary`] puts them together by the
+//! rules of [`stats`]; [`report`] shows a summary as text, as one HTML page, or as tables.
+
+mod cli;
+pub mod metrics;
+pub mod read;
+pub mod report;
+pub mod stats;
+pub mod summary;
+
+pub use self::{
+    cli::{Args, Format, run},
+    metrics::quick_metrics,
+};

@@ -47,6 +47,7 @@ pub struct Condition {
     pub status: ConditionStatus,
     /// The generation of the spec that it was found for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 9_007_199_254_740_991_i64))]
     pub observed_generation: Option<i64>,
     /// When the status last changed.
     #[schemars(with = "String", length(max = 64), extend("format" = "date-time"))]

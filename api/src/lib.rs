@@ -6,4 +6,6 @@ pub mod conditions;
 pub mod files;
 pub mod plan;
 pub mod policy;
+pub mod run;
 pub mod schema;
+pub mod validate;

@@ -29,7 +29,9 @@ use crate::conditions::Condition;
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = ("has(self.hashRadixTree) == (self.mode == 'HashRadixTree')",
-        "spec.hashRadixTree: give it exactly when spec.mode is HashRadixTree; change the mode or move the block")
+        "spec.hashRadixTree: give it exactly when spec.mode is HashRadixTree; change the mode or move the block"),
+    validation = ("!has(self.replicas) || self.topology == 'Gateway'",
+        "spec.replicas: with topology Sidecar every server has its own router; remove it or choose topology Gateway")
 )]
 pub struct RouterPolicySpec {
     /// How a server is chosen: in turn, by the least load, or by the prefix each server holds.
@@ -139,9 +141,9 @@ pub enum LoadBalancing {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = ("has(self.bytes) != has(self.lengths)",
-        "chunk: give exactly one of bytes and lengths; remove the other"),
+        "spec.hashRadixTree.chunk: give exactly one of bytes and lengths; remove the other"),
     validation = ("!has(self.remainder) || has(self.lengths)",
-        "chunk.remainder: belongs to chunk.lengths; remove it or give lengths")
+        "spec.hashRadixTree.chunk.remainder: belongs to chunk.lengths; remove it or give lengths")
 )]
 pub struct Chunking {
     /// Bytes of every chunk.
@@ -150,7 +152,11 @@ pub struct Chunking {
     pub bytes: Option<u32>,
     /// Bytes of the first chunks, in order, for known shared prefixes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64), inner(range(min = 1, max = 1_048_576)))]
+    #[schemars(
+        length(min = 1, max = 64),
+        inner(range(min = 1, max = 1_048_576)),
+        extend("x-kubernetes-list-type" = "atomic")
+    )]
     pub lengths: Vec<u32>,
     /// Bytes of every chunk after the listed ones (256 when absent).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -246,6 +252,7 @@ pub enum Topology {
 pub struct RouterPolicyStatus {
     /// The generation that the conditions speak of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 9_007_199_254_740_991_i64))]
     pub observed_generation: Option<i64>,
     /// Accepted, Programmed and Ready.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

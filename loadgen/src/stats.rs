@@ -8,25 +8,30 @@ const PAIRWISE_BLOCK: usize = 128;
 
 /// Sum in numpy's order of additions.
 pub fn sum(values: &[f64]) -> f64 {
+    sum_of(values, &|value| value)
+}
+
+/// Sum of what `map` makes of each value: the long arrays of a detailed run are not copied to be squared.
+fn sum_of(values: &[f64], map: &impl Fn(f64) -> f64) -> f64 {
     let count = values.len();
     if count < 8 {
-        return values.iter().fold(0.0, |total, value| total + value);
+        return values.iter().fold(0.0, |total, &value| total + map(value));
     }
     if count <= PAIRWISE_BLOCK {
         let (blocks, rest) = values.as_chunks::<8>();
-        let mut lanes = blocks[0];
+        let mut lanes = blocks[0].map(map);
         for block in &blocks[1..] {
-            for (lane, value) in lanes.iter_mut().zip(block) {
-                *lane += value;
+            for (lane, &value) in lanes.iter_mut().zip(block) {
+                *lane += map(value);
             }
         }
         let [a, b, c, d, e, f, g, h] = lanes;
         let total = ((a + b) + (c + d)) + ((e + f) + (g + h));
-        return rest.iter().fold(total, |total, value| total + value);
+        return rest.iter().fold(total, |total, &value| total + map(value));
     }
     let half = count / 2;
     let (left, right) = values.split_at(half - half % 8);
-    sum(left) + sum(right)
+    sum_of(left, map) + sum_of(right, map)
 }
 
 /// Arithmetic mean; `None` of no values.
@@ -37,8 +42,8 @@ pub fn mean(values: &[f64]) -> Option<f64> {
 /// Standard deviation of the population (divided by n, not n - 1); `None` of no values.
 pub fn population_std(values: &[f64]) -> Option<f64> {
     let mean = mean(values)?;
-    let squares: Vec<f64> = values.iter().map(|value| (value - mean) * (value - mean)).collect();
-    Some((sum(&squares) / values.len() as f64).sqrt())
+    let squares = sum_of(values, &|value| (value - mean) * (value - mean));
+    Some((squares / values.len() as f64).sqrt())
 }
 
 /// Median of ascending values; `None` of no values.

@@ -105,7 +105,7 @@ pub enum MultiGpu {
 #[serde(rename_all = "camelCase")]
 pub struct NodePool {
     /// Labels that the nodes carry.
-    #[schemars(length(min = 1, max = 16), schema_with = "crate::schema::label_map")]
+    #[schemars(schema_with = "crate::schema::label_selector")]
     pub selector: BTreeMap<String, String>,
     /// Runtime class of the server pods, for instance `nvidia`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -125,7 +125,7 @@ pub struct NodePool {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = ("!has(self.operator) || self.operator == 'Equal' || !has(self.value)",
-        "tolerations[].value: belongs to operator Equal; remove it or change the operator")
+        "spec.arms[].nodePool.tolerations[].value: belongs to operator Equal; remove it or change the operator")
 )]
 pub struct Toleration {
     /// Key of the taint.
@@ -189,7 +189,7 @@ pub struct Price {
     #[schemars(length(min = 1, max = 200))]
     pub source: String,
     /// When the price was read, as YYYY-MM-DD.
-    #[schemars(length(min = 10, max = 10), regex(pattern = r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$"))]
+    #[schemars(length(min = 10, max = 10), regex(pattern = r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$"), extend("format" = "date"))]
     pub as_of: String,
     /// Machines of this arm (default: one for each server).
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = ("(has(self.random) ? 1 : 0) + (has(self.toolbench) ? 1 : 0) + (has(self.toolbenchFile) ? 1 : 0) == 1",
-        "dataset: give exactly one of random, toolbench and toolbenchFile; remove the others")
+        "spec.experiments[].dataset: give exactly one of random, toolbench and toolbenchFile; remove the others")
 )]
 pub struct Dataset {
     /// Random token ids of a given length: nothing shared but what sharedPrefixTokens says.
@@ -26,13 +26,17 @@ pub struct Dataset {
 /// Random prompts.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = ("self.sharedPrefixTokens == 0 || !has(self.inputTokens) || self.inputTokens.all(t, self.sharedPrefixTokens < t * (1000 - self.rangeRatioPermille) / 1000)",
+        "spec.experiments[].dataset.random.sharedPrefixTokens: must be under the shortest prompt, inputTokens less rangeRatioPermille; lower it")
+)]
 pub struct RandomDataset {
     /// Requests of each run.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub prompts: u32,
     /// Prompt length in tokens; a list gives one condition for each. Left out where `points` give it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16), inner(range(min = 1, max = 1_048_576)))]
+    #[schemars(length(min = 1, max = 16), inner(range(min = 1, max = 1_048_576)))]
     pub input_tokens: Vec<u32>,
     /// Half-width of the range that lengths are drawn from, in permille of the length; 0 makes all lengths equal.
     #[serde(default)]
@@ -47,6 +51,10 @@ pub struct RandomDataset {
 /// Generated ToolBench-like prompts.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = ("self.reuse != 'None' || self.exactDuplicatesPermille == 0",
+        "spec.experiments[].dataset.toolbench.exactDuplicatesPermille: with reuse None no two prompts share anything; remove it or change reuse")
+)]
 pub struct ToolbenchDataset {
     /// Requests of each run.
     #[schemars(range(min = 1, max = 1_000_000))]

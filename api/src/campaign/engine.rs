@@ -101,6 +101,10 @@ pub struct ServerResources {
 /// The simulator of a vLLM server.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = ("!(has(self.tensorParallelSize) || has(self.pipelineParallelSize) || has(self.gpuMemoryUtilizationPercent) || has(self.kvCacheBytes) || has(self.dtype) || has(self.quantization) || has(self.kvCacheDtype) || has(self.enableChunkedPrefill) || has(self.enforceEager) || has(self.asyncScheduling) || has(self.loadFormat))",
+        "spec.engine.simulator: it obeys maxNumSeqs, maxNumBatchedTokens, maxModelLen, numGpuBlocks and enablePrefixCaching alone; remove the others")
+)]
 pub struct Simulator {
     /// Servers of each arm.
     #[serde(default = "one")]
@@ -108,7 +112,7 @@ pub struct Simulator {
     pub replicas: u32,
     /// The GPU and model that are simulated.
     pub profile: SimulatorProfile,
-    /// Typed vLLM settings that the simulator obeys; others are refused.
+    /// Typed vLLM settings; the simulator obeys some, and the others are refused.
     #[serde(flatten)]
     pub settings: EngineSettings,
 }
@@ -140,6 +144,14 @@ impl SimulatorProfile {
 /// engine, model, arm, point.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = ("!has(self.kvCacheBytes) || !has(self.numGpuBlocks)",
+        "kvCacheBytes and numGpuBlocks both set the size of the KV cache; keep one"),
+    validation = ("!has(self.kvCacheBytes) || !has(self.gpuMemoryUtilizationPercent)",
+        "kvCacheBytes takes the place of gpuMemoryUtilizationPercent; keep one"),
+    validation = ("!has(self.maxNumBatchedTokens) || !has(self.maxNumSeqs) || self.maxNumBatchedTokens >= self.maxNumSeqs",
+        "maxNumBatchedTokens must not be under maxNumSeqs; raise the first or lower the second")
+)]
 pub struct EngineSettings {
     /// Most sequences that are decoded at once (`--max-num-seqs`).
     #[serde(default, skip_serializing_if = "Option::is_none")]

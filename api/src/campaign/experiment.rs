@@ -20,8 +20,12 @@ use super::dataset::Dataset;
         "spec.experiments[].outputTokens: give it, or give outputTokens in every point"),
     validation = ("!has(self.points) || has(self.dataset.random) || !self.points.exists(p, has(p.inputTokens))",
         "spec.experiments[].points[].inputTokens: only a random data set has a settable prompt length; remove it"),
+    validation = ("!has(self.points) || !has(self.dataset.random) || self.dataset.random.sharedPrefixTokens == 0 || self.points.all(p, !has(p.inputTokens) || self.dataset.random.sharedPrefixTokens < p.inputTokens * (1000 - self.dataset.random.rangeRatioPermille) / 1000)",
+        "spec.experiments[].dataset.random.sharedPrefixTokens: must be under the shortest prompt of every point; lower it"),
     validation = ("!has(self.repetitions) || !has(self.repetitions.until) || !has(self.load.saturation)",
-        "spec.experiments[].repetitions.until: a saturation search has no single width to reach; remove until or saturation")
+        "spec.experiments[].repetitions.until: a saturation search has no single width to reach; remove until or saturation"),
+    validation = ("!has(self.load.burstinessMilli) || has(self.load.requestRateMilli) || (has(self.points) && self.points.exists(p, has(p.requestRateMilli)))",
+        "spec.experiments[].load.burstinessMilli: it shapes arrivals by rate; give requestRateMilli or remove it")
 )]
 pub struct Experiment {
     /// Name of the experiment; files and labels use it.
@@ -34,7 +38,7 @@ pub struct Experiment {
     /// Name of each condition. Fields in braces are replaced: {displayName}, {model}, {maxNumSeqs}, {concurrency},
     /// {rate}, {input}, {output}. Default: the fields that vary.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 120))]
+    #[schemars(length(min = 1, max = 120), regex(pattern = r"^[A-Za-z0-9{][A-Za-z0-9 ._(){}+-]*$"))]
     pub condition_name: Option<String>,
     /// Where the prompts come from.
     pub dataset: Dataset,
@@ -43,15 +47,15 @@ pub struct Experiment {
     pub load: Load,
     /// Listed conditions, in place of the product of the lists.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64))]
+    #[schemars(length(min = 1, max = 64))]
     pub points: Vec<Point>,
     /// Values of max-num-seqs to try, one condition for each (default: the engine's or the model's).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16), inner(range(min = 1, max = 65536)))]
+    #[schemars(length(min = 1, max = 16), inner(range(min = 1, max = 65536)))]
     pub max_num_seqs: Vec<u32>,
     /// Output tokens of each request, one condition for each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16), inner(range(min = 1, max = 1_048_576)))]
+    #[schemars(length(min = 1, max = 16), inner(range(min = 1, max = 1_048_576)))]
     pub output_tokens: Vec<u32>,
     /// Requests before the window, whose prompts never occur inside it.
     #[serde(default)]
@@ -61,15 +65,15 @@ pub struct Experiment {
     pub slo: Option<Slo>,
     /// Names of the models to ask (default: all).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16), inner(length(min = 1, max = 30)))]
+    #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 30)))]
     pub models: Vec<String>,
     /// Names of the routers to try (default: all).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16), inner(length(min = 1, max = 20)))]
+    #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 20)))]
     pub routers: Vec<String>,
     /// Names of the arms to run on (default: all).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 8), inner(length(min = 1, max = 20)))]
+    #[schemars(length(min = 1, max = 8), inner(length(min = 1, max = 20)))]
     pub arms: Vec<String>,
     /// How often each condition is repeated.
     #[serde(default)]
@@ -81,14 +85,12 @@ pub struct Experiment {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = ("!has(self.saturation) || (!has(self.requestRateMilli) && !has(self.maxConcurrency))",
-        "spec.experiments[].load.saturation: it chooses its own concurrencies; remove requestRateMilli and maxConcurrency"),
-    validation = ("!has(self.burstinessMilli) || has(self.requestRateMilli)",
-        "spec.experiments[].load.burstinessMilli: it shapes arrivals by rate; give requestRateMilli or remove it")
+        "spec.experiments[].load.saturation: it chooses its own concurrencies; remove requestRateMilli and maxConcurrency")
 )]
 pub struct Load {
     /// Requests per 1,000 seconds to all servers of an arm together, one condition for each (72000 is 72 per second).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16), inner(range(min = 1, max = 1_000_000_000)))]
+    #[schemars(length(min = 1, max = 16), inner(range(min = 1, max = 1_000_000_000)))]
     pub request_rate_milli: Vec<u32>,
     /// Shape of the gamma distributed gaps in thousandths: 1000 is Poisson, less is burstier (default 1000).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -96,7 +98,7 @@ pub struct Load {
     pub burstiness_milli: Option<u32>,
     /// Most requests in flight to all servers of an arm together, one condition for each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16), inner(range(min = 1, max = 65536)))]
+    #[schemars(length(min = 1, max = 16), inner(range(min = 1, max = 65536)))]
     pub max_concurrency: Vec<u32>,
     /// Search for the concurrency beyond which throughput no longer grows.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -20,6 +20,34 @@ pub use self::{
     status::BenchmarkCampaignStatus,
 };
 
+/// Holds what may not change once `status.startTime` is written. An optional field is compared only where both have it.
+const FROZEN_ONCE_STARTED: &str = "!has(oldSelf.status) || !has(oldSelf.status.startTime) || (\
+    self.spec.seed == oldSelf.spec.seed && self.spec.engine == oldSelf.spec.engine && \
+    self.spec.models == oldSelf.spec.models && self.spec.arms == oldSelf.spec.arms && \
+    self.spec.routers == oldSelf.spec.routers && self.spec.experiments == oldSelf.spec.experiments && \
+    self.spec.energy == oldSelf.spec.energy && self.spec.loadGenerator == oldSelf.spec.loadGenerator && \
+    self.spec.parity == oldSelf.spec.parity && \
+    has(self.spec.comparison) == has(oldSelf.spec.comparison) && \
+    (!has(self.spec.comparison) || self.spec.comparison == oldSelf.spec.comparison) && \
+    has(self.spec.headline) == has(oldSelf.spec.headline) && \
+    (!has(self.spec.headline) || self.spec.headline == oldSelf.spec.headline) && \
+    has(self.spec.scheduling) == has(oldSelf.spec.scheduling) && \
+    (!has(self.spec.scheduling) || self.spec.scheduling == oldSelf.spec.scheduling))";
+
+/// The rule that a simulated campaign's models or arms override only what the simulator obeys.
+macro_rules! simulator_obeys {
+    ($list:literal) => {
+        concat!(
+            "!has(self.engine.simulator) || self.",
+            $list,
+            ".all(x, !has(x.engine) || !(has(x.engine.tensorParallelSize) || has(x.engine.pipelineParallelSize) || \
+             has(x.engine.gpuMemoryUtilizationPercent) || has(x.engine.kvCacheBytes) || has(x.engine.dtype) || \
+             has(x.engine.quantization) || has(x.engine.kvCacheDtype) || has(x.engine.enableChunkedPrefill) || \
+             has(x.engine.enforceEager) || has(x.engine.asyncScheduling) || has(x.engine.loadFormat)))"
+        )
+    };
+}
+
 /// What a campaign measures: models, arms, routers and experiments. Nothing but suspend, cancel, budget, deadline,
 /// failure policy and time to live may change once it has started.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
@@ -43,19 +71,13 @@ pub use self::{
     printcolumn = r#"{"name":"AGE","type":"date","jsonPath":".metadata.creationTimestamp"}"#,
     validation = Rule::new("self.metadata.name.size() <= 40").message(
         "metadata.name: at most 40 characters, so that the names of all children fit; shorten it"),
-    validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.startTime) || (self.spec.seed == oldSelf.spec.seed && self.spec.engine == oldSelf.spec.engine && self.spec.models == oldSelf.spec.models && self.spec.arms == oldSelf.spec.arms && self.spec.comparison == oldSelf.spec.comparison && self.spec.routers == oldSelf.spec.routers && self.spec.experiments == oldSelf.spec.experiments)").message(
-        "spec: a started campaign keeps its seed, engine, models, arms, comparison, routers and experiments; apply a new campaign instead")
+    validation = Rule::new(FROZEN_ONCE_STARTED).message(
+        "spec: once started, only suspend, cancel, budget, deadlineSeconds, failurePolicy and ttlSecondsAfterFinished may change; apply a new campaign instead"),
+    validation = Rule::new("!oldSelf.spec.cancel || self.spec.cancel").message(
+        "spec.cancel: a cancelled campaign stays cancelled; apply a new campaign instead")
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = ("self.arms.all(a, self.arms.filter(b, b.name == a.name).size() == 1)",
-        "spec.arms[].name: two arms share a name; rename one"),
-    validation = ("self.routers.all(a, self.routers.filter(b, b.name == a.name).size() == 1)",
-        "spec.routers[].name: two routers share a name; rename one"),
-    validation = ("self.models.all(a, self.models.filter(b, b.name == a.name).size() == 1)",
-        "spec.models[].name: two models share a name; rename one"),
-    validation = ("self.experiments.all(a, self.experiments.filter(b, b.name == a.name).size() == 1)",
-        "spec.experiments[].name: two experiments share a name; rename one"),
     validation = ("self.experiments.all(e, !has(e.models) || e.models.all(m, self.models.exists(x, x.name == m)))",
         "spec.experiments[].models: names a model that spec.models does not have; correct the name or add the model"),
     validation = ("self.experiments.all(e, !has(e.routers) || e.routers.all(r, self.routers.exists(x, x.name == r)))",
@@ -68,12 +90,18 @@ pub use self::{
         "spec.headline.experiment: names an experiment that spec.experiments does not have; correct the name"),
     validation = ("!has(self.comparison) || self.comparison.factor != 'Tee' || !self.arms.exists(a, a.tee == 'Undeclared')",
         "spec.arms[].tee: an Undeclared arm cannot be compared by factor Tee; choose another factor or remove the arm"),
+    validation = ("!has(self.comparison) || self.comparison.factor != 'Tee' || self.arms.size() < 2 || (self.arms.exists(a, a.tee == 'Enabled') && self.arms.exists(a, a.tee == 'Disabled'))",
+        "spec.comparison.factor: Tee compares an arm with tee Enabled to one with Disabled; change an arm's tee or choose another factor"),
     validation = ("!has(self.budget) || self.arms.all(a, has(a.price) && a.price.currency == self.budget.currency)",
         "spec.budget: every arm needs a price in the budget's currency; add spec.arms[].price or change the currency"),
     validation = ("!has(self.engine.simulator) || !self.arms.exists(a, has(a.serviceRef))",
         "spec.arms[].serviceRef: a simulated campaign has no existing server; use engine.vllm or remove serviceRef"),
-    validation = ("!has(self.engine.vllm) || self.models.size() > 0",
-        "spec.models: a campaign with engine.vllm needs at least one model; add one")
+    validation = ("self.experiments.all(e, !(has(e.maxNumSeqs) || (has(e.points) && e.points.exists(p, has(p.maxNumSeqs)))) || !self.arms.exists(a, has(a.engine) && has(a.engine.maxNumSeqs) && (!has(e.arms) || a.name in e.arms)))",
+        "spec.arms[].engine.maxNumSeqs: it would undo the maxNumSeqs of an experiment's list or points; remove one of them"),
+    validation = (simulator_obeys!("models"),
+        "spec.models[].engine: the simulator obeys maxNumSeqs, maxNumBatchedTokens, maxModelLen, numGpuBlocks and enablePrefixCaching alone; remove the others"),
+    validation = (simulator_obeys!("arms"),
+        "spec.arms[].engine: the simulator obeys maxNumSeqs, maxNumBatchedTokens, maxModelLen, numGpuBlocks and enablePrefixCaching alone; remove the others")
 )]
 pub struct BenchmarkCampaignSpec {
     /// Seed of everything random: the order of runs, prompts and arrival times.
@@ -213,7 +241,7 @@ pub struct LoadGenerator {
     pub replicas: u32,
     /// Labels of the nodes it may run on; keep it off the servers' nodes.
     #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
-    #[schemars(length(max = 16), schema_with = "crate::schema::label_map")]
+    #[schemars(schema_with = "crate::schema::label_map")]
     pub node_selector: std::collections::BTreeMap<String, String>,
     /// CPU and memory of each pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -11,6 +11,7 @@ use crate::{conditions::Condition, files::evidence::EvidenceLevel};
 pub struct BenchmarkCampaignStatus {
     /// The generation that the conditions speak of. Written by the campaign controller.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 9_007_199_254_740_991_i64))]
     pub observed_generation: Option<i64>,
     /// Accepted, PreflightPassed, AttestationVerified, ResultsPublished, Succeeded, Stalled and Ready. Written by the
     /// campaign controller, all at its first pass.

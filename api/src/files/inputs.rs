@@ -56,6 +56,9 @@ pub struct RunInputs {
     pub target: RouterTarget,
     /// The servers; request i enters at server i mod N.
     pub servers: Vec<ServerInput>,
+    /// Differences between arms, found at the boot, that break the comparison; they make the run Inconclusive.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parity_broken: Vec<String>,
     /// How energy is measured.
     pub energy: Energy,
     /// Whether generated texts are kept.

@@ -1,6 +1,7 @@
 //! `run.json`: what an attempt was, on which machines, and whether it counts.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::evidence::{Environment, EvidenceLevel};
@@ -119,7 +120,7 @@ pub struct Validity {
 }
 
 /// Whether a run counts.
-#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Verdict {
     /// It counts.
     Valid,
@@ -142,7 +143,7 @@ pub struct Reason {
 }
 
 /// Why a run does not count, in one word.
-#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ReasonCode {
     /// Evidence is missing, weaker than demanded, or contradicts the arm.
     Evidence,

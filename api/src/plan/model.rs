@@ -19,11 +19,13 @@ pub struct Plan {
     pub campaign: String,
     /// Seed of everything random.
     pub seed: u64,
-    /// The campaign's spec with all defaults, as it was planned.
+    /// The campaign's spec with all defaults, as it was planned. What may change after the start stands at its default:
+    /// [`Limits`](super::next::Limits) are read from the live spec.
     pub spec: BenchmarkCampaignSpec,
     /// The policies that routers name, copied, so that later edits change nothing.
     pub policies: BTreeMap<String, RouterPolicySpec>,
-    /// Conditions in the order of experiments and of their lists or points.
+    /// Conditions in the order of experiments and of their lists or points; later points of saturation searches are
+    /// appended, so that an index stays valid.
     pub conditions: Vec<Condition>,
     /// Boots in the order in which they happen.
     pub boots: Vec<Boot>,
@@ -65,6 +67,9 @@ pub struct Condition {
     pub arms: Vec<String>,
     /// Names of the routers it is tried with, in the order of the file.
     pub routers: Vec<String>,
+    /// For a point of a saturation search, the slug of the search's first point.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub search: Option<String>,
 }
 
 /// How requests of one condition arrive. Both absent cannot be: validation refuses it.
@@ -89,8 +94,11 @@ pub struct Boot {
     pub model: String,
     /// Settings before each arm's own.
     pub engine: EngineSettings,
-    /// Arms whose servers start.
+    /// Arms whose servers start, in the order of the file; an arm with `serviceRef` takes part without a start.
     pub arms: Vec<String>,
+    /// The repetition it serves; absent when it is kept through all (`restart: Campaign`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repetition: Option<u32>,
 }
 
 /// One repetition of a condition: one run for each arm and router, with the same requests.

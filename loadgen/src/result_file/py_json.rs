@@ -119,8 +119,6 @@ fn write_text(out: &mut impl Write, text: &str) -> io::Result<()> {
             '\t' => out.write_all(b"\\t")?,
             '\u{8}' => out.write_all(b"\\b")?,
             '\u{c}' => out.write_all(b"\\f")?,
-            // Python leaves DEL as it is.
-            '\u{7f}' => out.write_all(b"\x7f")?,
             other => {
                 for unit in other.encode_utf16(&mut [0; 2]) {
                     write!(out, "\\u{unit:04x}")?;
@@ -171,7 +169,7 @@ mod tests {
     #[case("\u{1}\u{8}\u{c}", r#""\u0001\b\f""#)]
     #[case("é", r#""\u00e9""#)]
     #[case("😀", r#""\ud83d\ude00""#)]
-    #[case("\u{7f}", "\"\u{7f}\"")]
+    #[case("\u{7f}", r#""\u007f""#)]
     fn strings_are_written_as_python_does(#[case] text: &str, #[case] expected: &str) {
         assert_eq!(written(&Value::Text(text.to_owned())), expected);
     }

@@ -30,11 +30,7 @@ impl BlockPool {
     /// A pool of `blocks` empty blocks.
     #[must_use]
     pub fn new(blocks: u32) -> Self {
-        Self {
-            blocks: vec![Block::default(); blocks as usize],
-            free: FreeList::full(blocks),
-            cached: HashMap::new(),
-        }
+        Self { blocks: vec![Block::default(); blocks as usize], free: FreeList::full(blocks), cached: HashMap::new() }
     }
 
     /// Number of blocks in the pool.

@@ -74,11 +74,7 @@ impl EngineConfig {
         }
         let needed = self.max_model_len.div_ceil(BLOCK_TOKENS as u32);
         if needed > self.num_gpu_blocks {
-            return Err(ConfigError::PoolTooSmall {
-                length: self.max_model_len,
-                needed,
-                blocks: self.num_gpu_blocks,
-            });
+            return Err(ConfigError::PoolTooSmall { length: self.max_model_len, needed, blocks: self.num_gpu_blocks });
         }
         Ok(())
     }

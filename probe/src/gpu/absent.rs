@@ -15,10 +15,11 @@ impl Absent {
     pub fn new(reason: impl Into<String>) -> Self {
         Self { reason: reason.into() }
     }
+}
 
-    fn unanswered(&self) -> Unanswered {
-        Unanswered::Failed(format!("gpu absent: {}", self.reason))
-    }
+/// The reason of each single question; why there is no GPU is told once, by the source's kind and its inventory.
+fn unanswered() -> Unanswered {
+    Unanswered::Failed("gpu absent".to_owned())
 }
 
 impl GpuSource for Absent {
@@ -34,15 +35,15 @@ impl GpuSource for Absent {
         Inventory { unreadable: BTreeMap::from([("gpu".to_owned(), self.reason.clone())]), ..Inventory::default() }
     }
 
-    fn fast(&self, _uuid: &str) -> FastReading {
-        FastReading::failed(&self.unanswered())
+    fn fast(&self, _uuid: &str, counter: bool) -> FastReading {
+        FastReading::failed(&unanswered(), counter)
     }
 
     fn slow(&self, _uuid: &str) -> SlowReading {
-        SlowReading::failed(&self.unanswered())
+        SlowReading::failed(&unanswered())
     }
 
     fn confidential_compute(&self) -> ConfidentialAnswers {
-        ConfidentialAnswers::failed(&self.unanswered())
+        ConfidentialAnswers::failed(&unanswered())
     }
 }

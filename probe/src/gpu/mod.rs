@@ -44,8 +44,9 @@ pub trait GpuSource: Send + Sync {
     /// Driver and GPUs as they are at this moment.
     fn inventory(&self) -> Inventory;
 
-    /// Power and energy of one GPU, cheap enough for ten reads a second.
-    fn fast(&self, uuid: &str) -> FastReading;
+    /// Power of one GPU, cheap enough for ten reads a second, and with `counter` its energy, which is not: on an H200
+    /// power takes microseconds of the CPU, the energy counter 4 to 6 ms.
+    fn fast(&self, uuid: &str, counter: bool) -> FastReading;
 
     /// The readings that change slowly, for one read a second.
     fn slow(&self, uuid: &str) -> SlowReading;
@@ -104,24 +105,24 @@ impl Inventory {
     }
 }
 
-/// Power and energy of one GPU.
+/// Power of one GPU, and its energy.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FastReading {
     /// Instant power in milliwatts.
     pub power_instant_mw: Answer<u64>,
     /// Power averaged over the last second, in milliwatts.
     pub power_average_mw: Answer<u64>,
-    /// Energy since the driver was loaded, in millijoules.
-    pub energy_mj: Answer<u64>,
+    /// Energy since the driver was loaded, in millijoules; `None` where it was not asked for.
+    pub energy_mj: Option<Answer<u64>>,
 }
 
 impl FastReading {
     /// A reading of which every part failed for one reason.
-    pub fn failed(reason: &Unanswered) -> Self {
+    pub fn failed(reason: &Unanswered, counter: bool) -> Self {
         Self {
             power_instant_mw: Err(reason.clone()),
             power_average_mw: Err(reason.clone()),
-            energy_mj: Err(reason.clone()),
+            energy_mj: counter.then(|| Err(reason.clone())),
         }
     }
 }
@@ -214,7 +215,8 @@ impl ConfidentialAnswers {
 
     /// Every question without an answer, by name, with the reason.
     pub fn unanswered(&self) -> BTreeMap<&'static str, Unanswered> {
-        let Self { cpu_capability, gpus_capable, mode, environment, dev_tools, gpus_ready, protected_memory_mib } = self;
+        let Self { cpu_capability, gpus_capable, mode, environment, dev_tools, gpus_ready, protected_memory_mib } =
+            self;
         [
             ("cpu capability", cpu_capability.as_ref().err()),
             ("gpus capability", gpus_capable.as_ref().err()),

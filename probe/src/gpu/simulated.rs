@@ -83,14 +83,14 @@ impl GpuSource for Simulated {
         }
     }
 
-    fn fast(&self, uuid: &str) -> FastReading {
+    fn fast(&self, uuid: &str, counter: bool) -> FastReading {
         match self.fresh(uuid) {
             Ok(gpu) => FastReading {
                 power_instant_mw: given(gpu.power_instant_mw),
                 power_average_mw: given(gpu.power_average_mw),
-                energy_mj: given(gpu.energy_mj),
+                energy_mj: counter.then(|| given(gpu.energy_mj)),
             },
-            Err(reason) => FastReading::failed(&reason),
+            Err(reason) => FastReading::failed(&reason, counter),
         }
     }
 
@@ -161,9 +161,10 @@ mod tests {
         file.gpus[0].power_average_mw = None;
         let source = Simulated::new(fixture::write(folder.path(), &file));
         assert_eq!(source.uuids(), [fixture::UUID]);
-        let fast = source.fast(fixture::UUID);
+        let fast = source.fast(fixture::UUID, false);
         assert_eq!(fast.power_instant_mw, Ok(300_000));
-        assert_eq!(fast.power_average_mw, Err(Unanswered::NotSupported));
+        assert_eq!((fast.power_average_mw, fast.energy_mj), (Err(Unanswered::NotSupported), None));
+        assert_eq!(source.fast(fixture::UUID, true).energy_mj, Some(Ok(1_000_000)));
         assert_eq!(source.inventory().gpus[0].power_limit_mw, Some(400_000));
         assert_eq!(source.simulated_isolation_type(), Some(Ok(2)));
     }
@@ -174,7 +175,7 @@ mod tests {
         let mut file = fixture::gpu_file();
         file.gpus[0].updated_unix_us -= 1_100_000;
         let source = Simulated::new(fixture::write(folder.path(), &file));
-        let Err(Unanswered::Failed(reason)) = source.fast(fixture::UUID).energy_mj else { panic!("read") };
+        let Some(Err(Unanswered::Failed(reason))) = source.fast(fixture::UUID, true).energy_mj else { panic!("read") };
         assert!(reason.contains("not updated for over 1 s"), "{reason}");
         assert_eq!(source.slow(fixture::UUID).temperature_celsius, Err(Unanswered::Failed(reason)));
     }

@@ -1,0 +1,92 @@
+//! `teebench report`.
+
+use std::{
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::Context as _;
+use clap::ValueEnum;
+
+use crate::{
+    read::campaigns,
+    report::{self, Links},
+    summary::summarise,
+};
+
+/// Shows what campaigns found.
+#[derive(clap::Args, Clone, Debug)]
+#[command(before_help = "Example: teebench report results/ --out results/report.html")]
+pub struct Args {
+    /// Directories of campaigns, or directories one above them. Campaigns of the same plan are merged, so that arms run
+    /// apart are reported together
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+
+    /// File to write; without --output its ending says the format, and no ending that is known is HTML
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+
+    /// Format of the report [default: text on standard output, html with --out]
+    #[arg(short, long, value_enum)]
+    pub output: Option<Format>,
+}
+
+/// A report's format.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Plain text with small bars.
+    Text,
+    /// One page that needs no network.
+    Html,
+    /// The summary, as in summary.json.
+    Json,
+    /// One row for each experiment, condition, arm, router and metric.
+    Csv,
+    /// The answers and a table for each condition.
+    Markdown,
+}
+
+impl Format {
+    fn of_file(path: &Path) -> Self {
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("txt") => Self::Text,
+            Some("json") => Self::Json,
+            Some("csv") => Self::Csv,
+            Some("md") => Self::Markdown,
+            _ => Self::Html,
+        }
+    }
+}
+
+/// Runs the subcommand. Exit code 2 when there is no campaign at a path, or one cannot be read.
+///
+/// # Errors
+/// When the report cannot be written.
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let Args { paths, out, output } = args;
+    let campaigns = match campaigns(&paths) {
+        Ok(campaigns) => campaigns,
+        Err(error) => {
+            tracing::error!(error = %error.in_one_line(), "results cannot be read");
+            return Ok(ExitCode::from(2));
+        }
+    };
+    let format = output.unwrap_or_else(|| out.as_deref().map_or(Format::Text, Format::of_file));
+    let page_directory = out.as_deref().and_then(Path::parent).filter(|directory| !directory.as_os_str().is_empty());
+    let summary = summarise(&campaigns);
+    let text = match format {
+        Format::Text => report::text(&summary),
+        Format::Html => report::html(&summary, &Links::new(&campaigns, page_directory.unwrap_or(Path::new(".")))),
+        Format::Json => summary.to_json(),
+        Format::Csv => report::csv(&summary),
+        Format::Markdown => report::markdown(&summary),
+    };
+    match out {
+        Some(path) => fs::write(&path, text).with_context(|| format!("{}: cannot write the report", path.display()))?,
+        None => std::io::stdout().lock().write_all(text.as_bytes()).context("cannot write to standard output")?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,13 @@
+//! Metrics of one run, from its result file and what its servers and probes said.
+
+mod distribution;
+pub mod growth;
+pub mod measure;
+mod quick;
+mod run;
+
+pub use self::{
+    measure::{Direction, Measure, Statistic},
+    quick::{planner_metrics, quick_metrics},
+    run::{RunMetrics, measure_run},
+};

@@ -1,0 +1,52 @@
+//! What a campaign's results say: `summary.json`, and what every report shows.
+
+mod answers;
+mod build;
+mod cells;
+mod contrasts;
+mod counted;
+mod format;
+mod headline;
+mod json;
+mod model;
+mod money;
+mod notes;
+mod parity;
+
+pub use self::{
+    build::{directories_by_group, summarise},
+    format::{amount, number, percent_interval, signed_percent},
+    headline::headline_text,
+    model::{
+        Answer, AnswerKind, ArmSummary, Bounds, CampaignSummary, Cell, CellMoney, CellName, ConditionSummary, Contrast,
+        ContrastKind, Cost, CostChange, Difference, Drift, EffectSummary, EvidenceCount, ExperimentSummary, Figures,
+        MetricSummary, Note, NoteCode, PMethod, ParityKind, ParityRow, ParityValues, ReasonCount, RunEntry, RunState,
+        Source, Summary, ValidityCounts,
+    },
+};
+
+/// The JSON schema of `summary.json`.
+#[must_use]
+pub fn schema() -> schemars::Schema {
+    schemars::schema_for!(Summary)
+}
+
+impl CampaignSummary {
+    /// The condition that the answers speak of.
+    #[must_use]
+    pub fn headline_condition(&self) -> Option<&ConditionSummary> {
+        answers::headline_condition(self.headline.as_deref(), &self.experiments).map(|(_, condition)| condition)
+    }
+}
+
+impl Summary {
+    /// Version of the format.
+    pub const SCHEMA_VERSION: u32 = 1;
+
+    /// The file's text: equal results give equal bytes. Numbers have ten significant digits, which is more than any
+    /// measurement has and keeps a campaign's summary within what a ConfigMap takes.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        json::to_json(self)
+    }
+}

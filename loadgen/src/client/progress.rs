@@ -1,0 +1,81 @@
+//! How far a run has come.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+use tokio_util::task::AbortOnDropHandle;
+
+/// How far a run has come; warm-up requests are not counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Progress {
+    /// Requests that succeeded.
+    pub done: u64,
+    /// Requests that failed.
+    pub failed: u64,
+    /// Requests begun and not ended.
+    pub in_flight: u64,
+    /// Requests of the whole run.
+    pub total: u64,
+    /// Chunks of output received.
+    pub output_tokens: u64,
+}
+
+/// Counts that all requests of a run add to.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    begun: AtomicU64,
+    succeeded: AtomicU64,
+    failed: AtomicU64,
+    output_chunks: AtomicU64,
+}
+
+impl Counters {
+    pub(super) fn begun(&self) {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn ended(&self, succeeded: bool) {
+        let counter = if succeeded { &self.succeeded } else { &self.failed };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn output_chunk(&self) {
+        self.output_chunks.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn progress(&self, total: usize) -> Progress {
+        // Ended is read before begun, so that the difference is never negative.
+        let done = self.succeeded.load(Ordering::Relaxed);
+        let failed = self.failed.load(Ordering::Relaxed);
+        Progress {
+            done,
+            failed,
+            in_flight: self.begun.load(Ordering::Relaxed).saturating_sub(done + failed),
+            total: total as u64,
+            output_tokens: self.output_chunks.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// Time between two reports: a bar looks smooth at it, and its cost cannot be measured.
+const REPORT_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Reports to `progress` until the handle is dropped.
+pub(super) fn report(
+    counters: Arc<Counters>,
+    total: usize,
+    progress: watch::Sender<Progress>,
+) -> AbortOnDropHandle<()> {
+    AbortOnDropHandle::new(tokio::spawn(async move {
+        let mut interval = tokio::time::interval(REPORT_INTERVAL);
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            interval.tick().await;
+            progress.send_replace(counters.progress(total));
+        }
+    }))
+}

@@ -1,0 +1,255 @@
+//! The servers of one process: bound together, served together, ended together.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::serve::ListenerExt;
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::api;
+use super::driver::drive;
+use super::handle::EngineHandle;
+use super::machine::Machine;
+use super::metrics::{MetricLabels, Metrics};
+use super::state::{ServerSettings, ServerState};
+use crate::engine::{ConfigError, Engine, EngineConfig};
+use crate::faults::FaultPlan;
+use crate::gpu::{GpuFileError, gpu_uuid};
+use crate::profile::Profile;
+
+/// Time for connections to end by themselves after a shutdown; one that stands in the middle of a request is cut then.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// What a process serves.
+#[derive(Clone, Debug)]
+pub struct FleetConfig {
+    /// Address or host name to listen on.
+    pub host: String,
+    /// Port of the first server, the others count up; 0 gives each a free one.
+    pub port: u16,
+    /// Number of servers.
+    pub servers: u32,
+    /// Served model name.
+    pub model: String,
+    /// Settings of each engine.
+    pub engine: EngineConfig,
+    /// Model and GPU.
+    pub profile: Profile,
+    /// Whether confidential computing is on.
+    pub confidential: bool,
+    /// Seed of answers, identities and random faults.
+    pub seed: u64,
+    /// Name that keeps the GPUs of one arm apart from those of another.
+    pub arm: String,
+    /// Number of the first server among those of its arm.
+    pub ordinal: u32,
+    /// Where the machine's GPUs are shown.
+    pub gpu_file: Option<PathBuf>,
+    /// Faults.
+    pub faults: FaultPlan,
+    /// Version given by `/version`, which also decides the shape of some answers.
+    pub version: String,
+    /// Added to the profile's time of loading.
+    pub start_delay: Duration,
+}
+
+/// Why a process cannot start.
+#[derive(Debug, Error)]
+pub enum BindError {
+    /// There is nothing to serve.
+    #[error("--servers is 0: give at least 1")]
+    NoServers,
+    /// The ports would exceed the greatest one.
+    #[error("--port {port} with --servers {servers} passes port 65535: lower one of them")]
+    PortRange {
+        /// `--port`.
+        port: u16,
+        /// `--servers`.
+        servers: u32,
+    },
+    /// A port is taken, or the host is not one of this machine's.
+    #[error("cannot listen on {host}:{port}: choose another --host or --port")]
+    Listen {
+        /// `--host`.
+        host: String,
+        /// The port in question.
+        port: u16,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The engine's settings contradict each other.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The metrics cannot be registered.
+    #[error("cannot register the metrics of model {model:?}")]
+    Metrics {
+        /// Served model name.
+        model: String,
+        /// The reason.
+        #[source]
+        source: prometheus::Error,
+    },
+    /// The GPU file cannot be written.
+    #[error(transparent)]
+    GpuFile(#[from] GpuFileError),
+}
+
+/// Why serving ended.
+#[derive(Debug, Error)]
+pub enum ServeError {
+    /// The fault of that name struck.
+    #[error("simulated crash of the server on {address}")]
+    Crashed {
+        /// Where it listened.
+        address: SocketAddr,
+    },
+    /// Connections can no longer be accepted.
+    #[error("cannot accept connections on {address}")]
+    Accept {
+        /// Where the server listened.
+        address: SocketAddr,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The GPU file cannot be written.
+    #[error(transparent)]
+    GpuFile(#[from] GpuFileError),
+}
+
+/// Servers that are bound but do not answer yet.
+pub struct Fleet {
+    config: FleetConfig,
+    servers: Vec<BoundServer>,
+    machine: Machine,
+}
+
+struct BoundServer {
+    ordinal: u32,
+    listener: TcpListener,
+    address: SocketAddr,
+    engine: EngineHandle,
+}
+
+impl Fleet {
+    /// Builds the engines, binds all ports and shows the GPUs; connections queue up from here on.
+    ///
+    /// # Errors
+    /// When the settings contradict each other, a port cannot be bound, or the GPU file cannot be written.
+    pub async fn bind(config: FleetConfig) -> Result<Self, BindError> {
+        let mut servers = Vec::with_capacity(config.servers as usize);
+        for (ordinal, port) in (config.ordinal..).zip(ports(config.port, config.servers)?) {
+            let engine = build_engine(&config)?;
+            let listen = |source| BindError::Listen { host: config.host.clone(), port, source };
+            let listener = TcpListener::bind((config.host.as_str(), port)).await.map_err(listen)?;
+            let address = listener.local_addr().map_err(listen)?;
+            servers.push(BoundServer { ordinal, listener, address, engine });
+        }
+        let gpus = servers
+            .iter()
+            .map(|server| (gpu_uuid(config.seed, &config.arm, server.ordinal), server.engine.clone()))
+            .collect();
+        let mut machine = Machine::new(gpus, &config);
+        machine.show().await?;
+        Ok(Self { config, servers, machine })
+    }
+
+    /// Where each server listens.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.servers.iter().map(|server| server.address).collect()
+    }
+
+    /// Serves until `shutdown` is cancelled; then all connections are closed, whatever is under way on them.
+    ///
+    /// # Errors
+    /// When a server crashes by its fault, or the system refuses a service.
+    pub async fn serve(self, shutdown: CancellationToken) -> Result<(), ServeError> {
+        let Self { config, servers, machine } = self;
+        let figures = config.profile.figures();
+        let ready_at = Instant::now() + figures.load_time(config.confidential) + config.start_delay;
+        // Ends everything, also when one server fails.
+        let halt = shutdown.child_token();
+        let mut tasks: JoinSet<Result<(), ServeError>> = JoinSet::new();
+        let machine_halt = halt.clone();
+        tasks.spawn(async move { Ok(machine.run(machine_halt).await?) });
+        for server in servers {
+            let settings = ServerSettings {
+                engine: server.engine.clone(),
+                model: config.model.clone(),
+                max_model_len: config.engine.max_model_len,
+                version: config.version.clone(),
+                seed: config.seed,
+                ordinal: server.ordinal,
+                faults: config.faults.server,
+                ready_at,
+            };
+            tracing::info!(ordinal = server.ordinal, address = %server.address, "serving");
+            tasks.spawn(serve_one(server, settings, halt.clone()));
+        }
+        let mut outcome = Ok(());
+        while let Some(ended) = tasks.join_next().await {
+            // A task is never aborted, so a failed join is a panic, which goes on.
+            let ended = ended.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+            halt.cancel();
+            outcome = outcome.and(ended);
+        }
+        outcome
+    }
+}
+
+fn build_engine(config: &FleetConfig) -> Result<EngineHandle, BindError> {
+    let figures = config.profile.figures();
+    let engine = Engine::new(config.engine, figures.step_cost(config.confidential))?;
+    let labels = MetricLabels {
+        model: config.model.clone(),
+        profile: config.profile.name(),
+        confidential: config.confidential,
+        num_gpu_blocks: config.engine.num_gpu_blocks,
+        enable_prefix_caching: config.engine.enable_prefix_caching,
+    };
+    let metrics = Metrics::new(&labels).map_err(|source| BindError::Metrics { model: config.model.clone(), source })?;
+    Ok(EngineHandle::new(engine, metrics, figures.board))
+}
+
+fn ports(first: u16, servers: u32) -> Result<Vec<u16>, BindError> {
+    if servers == 0 {
+        return Err(BindError::NoServers);
+    }
+    (0..servers)
+        .map(|ordinal| if first == 0 { Some(0) } else { u16::try_from(u32::from(first).checked_add(ordinal)?).ok() })
+        .collect::<Option<Vec<u16>>>()
+        .ok_or(BindError::PortRange { port: first, servers })
+}
+
+async fn serve_one(server: BoundServer, settings: ServerSettings, halt: CancellationToken) -> Result<(), ServeError> {
+    let BoundServer { ordinal: _, listener, address, engine } = server;
+    let state = Arc::new(ServerState::new(settings, halt.clone()));
+    let crashed = state.crashed.clone();
+    let driver = tokio::spawn(drive(engine, halt.clone()));
+    let listener = listener.tap_io(|connection| {
+        // Without it chunks wait for acknowledgements; a connection that refuses is served late, not wrongly.
+        let _ = connection.set_nodelay(true);
+    });
+    let serving = axum::serve(listener, api::routes(state)).with_graceful_shutdown(halt.clone().cancelled_owned());
+    let outcome = tokio::select! {
+        served = serving.into_future() => served.map_err(|source| ServeError::Accept { address, source }),
+        () = crashed.cancelled() => Err(ServeError::Crashed { address }),
+        () = grace_over(&halt) => Ok(()),
+    };
+    halt.cancel();
+    // The driver ends by itself now, and breaks off what is under way; a panic in it goes on.
+    driver.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+    outcome
+}
+
+async fn grace_over(halt: &CancellationToken) {
+    halt.cancelled().await;
+    tokio::time::sleep(GRACE).await;
+}

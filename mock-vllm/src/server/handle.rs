@@ -1,0 +1,277 @@
+//! The engine as its server sees it: submissions go in, tokens come out, in real time.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use super::metrics::Metrics;
+use crate::engine::{Begin, Engine, FinishReason, NewRequest, RequestId, SamplingKey, Snapshot, SubmitError, TokenId};
+use crate::gpu::{Board, Load, LoadMeter};
+
+/// Shared access to one engine, its metrics and its load.
+#[derive(Clone)]
+pub struct EngineHandle(Arc<Shared>);
+
+struct Shared {
+    live: Mutex<Live>,
+    /// Signalled when a request was submitted.
+    submitted: Notify,
+    metrics: Metrics,
+    board: Board,
+    origin: Instant,
+}
+
+struct Live {
+    engine: Engine,
+    sinks: HashMap<RequestId, Sink>,
+    next_id: u64,
+    meter: LoadMeter,
+    closed: bool,
+}
+
+struct Sink {
+    sender: UnboundedSender<Event>,
+    choice: u32,
+}
+
+/// One answer that is asked for.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Submission {
+    /// Prompt.
+    pub prompt: Vec<TokenId>,
+    /// Output tokens after which it is cut off.
+    pub max_tokens: u32,
+    /// Output tokens after which the model ends by itself.
+    pub natural_tokens: Option<u32>,
+    /// Salt of the prefix cache.
+    pub cache_salt: Option<String>,
+    /// What the sampled tokens depend on.
+    pub sampling_key: SamplingKey,
+}
+
+/// One token of one answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Event {
+    /// Index of the answer among those that were submitted together.
+    pub choice: u32,
+    /// The token.
+    pub token: TokenId,
+    /// Output tokens of this answer so far.
+    pub output_tokens: u32,
+    /// Set on the last token.
+    pub finish: Option<FinishReason>,
+    /// When the token should reach the client.
+    pub due: Instant,
+}
+
+impl EngineHandle {
+    /// Wraps an engine that starts now.
+    #[must_use]
+    pub fn new(engine: Engine, metrics: Metrics, board: Board) -> Self {
+        Self(Arc::new(Shared {
+            live: Mutex::new(Live {
+                engine,
+                sinks: HashMap::new(),
+                next_id: 0,
+                meter: LoadMeter::default(),
+                closed: false,
+            }),
+            submitted: Notify::new(),
+            metrics,
+            board,
+            origin: Instant::now(),
+        }))
+    }
+
+    /// A panic while the lock is held would have ended the server's task; the state is still usable for the others.
+    fn live(&self) -> MutexGuard<'_, Live> {
+        self.0.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The server's metrics.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    /// Time since the start.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.0.origin.elapsed()
+    }
+
+    /// The moment that lies `time` after the start.
+    #[must_use]
+    pub fn instant(&self, time: Duration) -> Instant {
+        self.0.origin + time
+    }
+
+    /// Submits answers that belong together; all or none.
+    ///
+    /// # Errors
+    /// When one of them can never be served.
+    pub fn submit(&self, submissions: Vec<Submission>) -> Result<Generation, SubmitError> {
+        let arrival = self.elapsed();
+        let (sender, events) = unbounded_channel();
+        let mut live = self.live();
+        for submission in &submissions {
+            live.engine.check(submission.prompt.len(), submission.max_tokens)?;
+        }
+        let mut open = Vec::with_capacity(submissions.len());
+        for (choice, submission) in (0..).zip(submissions) {
+            let Submission { prompt, max_tokens, natural_tokens, cache_salt, sampling_key } = submission;
+            let id = RequestId(live.next_id);
+            live.next_id += 1;
+            live.engine.submit(NewRequest {
+                id,
+                arrival,
+                prompt,
+                max_tokens,
+                natural_tokens,
+                cache_salt,
+                sampling_key,
+            })?;
+            if !live.closed {
+                live.sinks.insert(id, Sink { sender: sender.clone(), choice });
+            }
+            open.push(Some(id));
+        }
+        drop(live);
+        self.0.submitted.notify_one();
+        Ok(Generation { handle: self.clone(), events, open })
+    }
+
+    /// Completes when a request was submitted since the last call.
+    pub(super) async fn submitted(&self) {
+        self.0.submitted.notified().await;
+    }
+
+    pub(super) fn begin_step(&self, now: Duration) -> Begin {
+        let mut live = self.live();
+        let begun = live.engine.begin_step(now);
+        if let Begin::Step { ends, batch } = begun {
+            live.meter.record(&self.0.board, now, ends, &batch);
+        }
+        begun
+    }
+
+    pub(super) fn finish_step(&self) {
+        let mut live = self.live();
+        let Some(outcome) = live.engine.finish_step() else { return };
+        let due = self.instant(outcome.ended);
+        for emission in &outcome.emissions {
+            let Some(sink) = live.sinks.get(&emission.request) else { continue };
+            // A receiver that is gone has aborted, or is about to: nothing is owed to it.
+            let _ = sink.sender.send(Event {
+                choice: sink.choice,
+                token: emission.token,
+                output_tokens: emission.output_tokens,
+                finish: emission.finish,
+                due,
+            });
+            if emission.finish.is_some() {
+                live.sinks.remove(&emission.request);
+            }
+        }
+        let counters = live.engine.snapshot().counters;
+        drop(live);
+        self.0.metrics.observe_step(&outcome, &counters);
+    }
+
+    /// Breaks off all answers, present and future.
+    pub(super) fn close(&self) {
+        let mut live = self.live();
+        live.closed = true;
+        live.sinks.clear();
+    }
+
+    /// Load of the GPU since the last call.
+    pub(super) fn take_load(&self) -> Load {
+        let until = self.elapsed();
+        self.live().meter.take(until)
+    }
+
+    /// Sets the GPU's clock as a share of the usual one.
+    pub(super) fn set_speed(&self, speed: f64) {
+        self.live().engine.set_speed(speed);
+    }
+
+    /// Empties the prefix cache; `false` when running requests hold blocks.
+    #[must_use]
+    pub fn reset_prefix_cache(&self) -> bool {
+        self.live().engine.reset_prefix_cache()
+    }
+
+    /// The engine's state.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        self.live().engine.snapshot()
+    }
+
+    fn abort(&self, id: RequestId) -> bool {
+        let mut live = self.live();
+        live.sinks.remove(&id);
+        live.engine.abort(id)
+    }
+}
+
+/// Answers on their way; dropping it aborts those that are not finished.
+pub struct Generation {
+    handle: EngineHandle,
+    events: UnboundedReceiver<Event>,
+    /// The unfinished answers' ids, by choice.
+    open: Vec<Option<RequestId>>,
+}
+
+impl Generation {
+    /// The next token of any of the answers; `None` when all are finished or the server is closed.
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Event>> {
+        loop {
+            let polled = self.events.poll_recv(context);
+            if let Poll::Ready(Some(event)) = polled {
+                let open = &mut self.open[event.choice as usize];
+                if open.is_none() {
+                    // An answer that a stop string has ended may still have tokens under way.
+                    continue;
+                }
+                if event.finish.is_some() {
+                    *open = None;
+                }
+            }
+            return polled;
+        }
+    }
+
+    /// The next token, as [`Self::poll_next`].
+    pub async fn next(&mut self) -> Option<Event> {
+        std::future::poll_fn(|context| self.poll_next(context)).await
+    }
+
+    /// Whether every answer has had its last token.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.open.iter().all(Option::is_none)
+    }
+
+    /// Ends an answer after a stop string.
+    pub fn stop(&mut self, choice: u32) {
+        if let Some(id) = self.open[choice as usize].take() {
+            self.handle.abort(id);
+            self.handle.metrics().count_stopped();
+        }
+    }
+}
+
+impl Drop for Generation {
+    fn drop(&mut self) {
+        for id in self.open.iter().flatten() {
+            if self.handle.abort(*id) {
+                self.handle.metrics().count_aborted();
+            }
+        }
+    }
+}

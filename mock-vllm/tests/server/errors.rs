@@ -1,0 +1,56 @@
+//! Error shapes and codes of vLLM.
+
+use reqwest::StatusCode;
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use crate::harness::{MODEL, Simulator, config};
+
+#[rstest]
+#[case::unknown_model("/v1/completions", json!({"model": "x", "prompt": "a"}), 404, "NotFoundError", "The model `x` does not")]
+#[case::unknown_model_in_chat("/v1/chat/completions", json!({"model": "x", "messages": []}), 404, "NotFoundError", "The model")]
+#[case::unknown_model_of_tokens("/tokenize", json!({"model": "x", "prompt": "a"}), 404, "NotFoundError", "The model `x`")]
+#[case::empty_prompt("/v1/completions", json!({"model": MODEL, "prompt": ""}), 400, "BadRequestError", "The decoder prompt cannot")]
+#[case::no_prompt("/v1/completions", json!({"model": MODEL}), 400, "BadRequestError", "invalid request body: missing field `prompt`")]
+#[case::no_prompts("/v1/completions", json!({"model": MODEL, "prompt": []}), 400, "BadRequestError", "The decoder prompt cannot")]
+#[case::no_messages("/v1/chat/completions", json!({"model": MODEL, "messages": []}), 400, "BadRequestError", "messages must hold")]
+#[case::no_output("/v1/completions", json!({"model": MODEL, "prompt": "a", "max_tokens": 0}), 400, "BadRequestError", "max_tokens must be at least 1")]
+#[case::too_long("/v1/completions", json!({"model": MODEL, "prompt": "a", "max_tokens": 4096}), 400, "BadRequestError", "This model's maximum context length is 4096 tokens. However, you requested 4096 output tokens")]
+#[case::long_prompt("/v1/chat/completions", json!({"model": MODEL, "messages": [{"role": "user", "content": "x".repeat(20_000)}]}), 400, "BadRequestError", "This model's maximum context length is 4096")]
+#[case::negative("/v1/completions", json!({"model": MODEL, "prompt": "a", "max_tokens": -1}), 400, "BadRequestError", "invalid request body")]
+#[case::no_choices("/v1/completions", json!({"model": MODEL, "prompt": "a", "n": 0}), 400, "BadRequestError", "n must be from 1")]
+#[case::options_without_stream("/v1/completions", json!({"model": MODEL, "prompt": "a", "stream_options": {}}), 400, "BadRequestError", "Stream options can only")]
+#[tokio::test]
+async fn a_bad_request_is_answered_in_vllms_shape(
+    #[case] path: &str,
+    #[case] body: Value,
+    #[case] code: u16,
+    #[case] kind: &str,
+    #[case] message: &str,
+) {
+    let simulator = Simulator::ready(config()).await;
+    let response = simulator.post(path, &body).await;
+    assert_eq!(response.status().as_u16(), code);
+    let error = response.json::<Value>().await.unwrap()["error"].clone();
+    assert_eq!((&error["type"], &error["code"]), (&json!(kind), &json!(code)));
+    assert!(error.as_object().unwrap().contains_key("param"));
+    assert!(error["message"].as_str().unwrap().starts_with(message), "{error}");
+}
+
+#[tokio::test]
+async fn a_body_that_is_no_json_is_a_bad_request() {
+    let simulator = Simulator::ready(config()).await;
+    let response = simulator.client.post(simulator.url(0, "/v1/completions")).body("{\"model\"").send().await.unwrap();
+    assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn unknown_paths_and_methods_are_answered_as_by_fastapi() {
+    let simulator = Simulator::ready(config()).await;
+    let missing = simulator.get("/v2/completions").await;
+    assert_eq!(missing.status(), StatusCode::NOT_FOUND);
+    assert_eq!(missing.json::<Value>().await.unwrap(), json!({"detail": "Not Found"}));
+    let wrong = simulator.get("/v1/completions").await;
+    assert_eq!(wrong.status(), StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(wrong.json::<Value>().await.unwrap(), json!({"detail": "Method Not Allowed"}));
+}

@@ -1,0 +1,90 @@
+//! The probe's HTTP server.
+//!
+//! | path | answer |
+//! | --- | --- |
+//! | `GET /healthz` | 200 while the engine runs, then 503 with how it ended |
+//! | `GET /clock` | the probe's wall clock |
+//! | `GET /gpus` | the GPUs and where their readings come from |
+//! | `GET /samples?gpu&from&to` | samples of one GPU as lines of JSON |
+//! | `GET /power.csv?gpu&from&to` | the same as `nvidia-smi` would write them |
+//! | `GET /energy?from&to` | energy of a window on the probe's own clock |
+//! | `GET /environment` | what the machine is |
+//! | `POST /evidence` | evidence bound to the nonce document in the body |
+//! | `GET /metrics` | gauges and counters for Prometheus |
+//!
+//! Times are nanoseconds since the Unix epoch; a range holds `from` and not `to`. No handler waits for the sampler.
+
+mod error;
+mod health;
+mod machine;
+mod metrics;
+mod samples;
+mod service;
+pub mod wire;
+
+use std::io::Write;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{get, post};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+pub use service::Service;
+
+use crate::environment::Machine;
+use crate::evidence::NodeHints;
+use crate::exec::EngineState;
+use crate::sampler::Sampler;
+
+/// A nonce document has under a kilobyte.
+const MAXIMUM_BODY_BYTES: usize = 64 << 10;
+
+/// What the handlers answer from.
+pub struct Probe {
+    /// The machine, asked anew for each answer.
+    pub machine: Machine,
+    /// The samples.
+    pub sampler: Sampler,
+    /// What the engine is doing.
+    pub engine: watch::Receiver<EngineState>,
+    /// How the engine is asked for its version.
+    pub service: Service,
+    /// What the scheduler knew of the node.
+    pub node: NodeHints,
+}
+
+/// All routes.
+pub fn router(probe: Arc<Probe>) -> Router {
+    Router::new()
+        .route("/healthz", get(health::healthz))
+        .route("/clock", get(health::clock))
+        .route("/gpus", get(machine::gpus))
+        .route("/samples", get(samples::samples))
+        .route("/power.csv", get(samples::power_csv))
+        .route("/energy", get(samples::energy))
+        .route("/environment", get(machine::environment))
+        .route("/evidence", post(machine::evidence))
+        .route("/metrics", get(metrics::metrics))
+        .layer(DefaultBodyLimit::max(MAXIMUM_BODY_BYTES))
+        .with_state(probe)
+}
+
+/// Serves until dropped.
+pub async fn serve(listener: TcpListener, router: Router) {
+    if let Err(error) = axum::serve(listener, router).await {
+        tracing::error!(%error, "the probe's server ended");
+    }
+}
+
+/// Writes the line `listening ADDRESS` to standard output, which whoever started the probe waits for.
+pub(crate) fn announce(listener: &TcpListener) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "listening {}", listener.local_addr()?)?;
+    out.flush()
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

@@ -1,0 +1,232 @@
+//! The server over real connections, asked by the crate's own client.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use axum::Json;
+use rstest::rstest;
+use teebench_api::files::energy::{EnergyFile, EnergyVerdict};
+use teebench_api::files::evidence::{EvidenceLevel, NonceDocument, Phase, TeeState};
+use teebench_api::files::gpu::GpuFile;
+
+use super::wire::Health;
+use super::*;
+use crate::client::{ClientError, ProbeClient};
+use crate::evidence::{Bound, TeeClaim, nonce_sha256, supports};
+use crate::exec::Ending;
+use crate::gpu::{Absent, GpuSource, Simulated, fixture};
+use crate::power_csv;
+use crate::sampler::Pace;
+
+struct Server {
+    client: ProbeClient,
+    address: SocketAddr,
+    engine: watch::Sender<EngineState>,
+    probe: Arc<Probe>,
+}
+
+async fn spawn(router: Router) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(serve(listener, router));
+    address
+}
+
+async fn start(source: Arc<dyn GpuSource>, engine_url: Option<&str>) -> Server {
+    let (engine, states) = watch::channel(EngineState::Running { pid: 4711 });
+    let pace = Pace::keeping(Duration::from_millis(10), Duration::from_millis(500), Duration::from_secs(1_000));
+    let probe = Arc::new(Probe {
+        machine: Machine::new(Arc::clone(&source)),
+        sampler: Sampler::start(source, pace).unwrap(),
+        engine: states,
+        service: Service::new("vllm", engine_url).unwrap(),
+        node: NodeHints::default(),
+    });
+    let address = spawn(router(Arc::clone(&probe))).await;
+    Server { client: ProbeClient::new(&format!("http://{address}")).unwrap(), address, engine, probe }
+}
+
+/// A server with one simulated GPU of which some samples were taken.
+async fn simulated(folder: &Path, change: impl FnOnce(&mut GpuFile)) -> Server {
+    let mut file = fixture::gpu_file();
+    change(&mut file);
+    let server = start(Arc::new(Simulated::new(fixture::write(folder, &file))), None).await;
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while server.probe.sampler.ring(fixture::UUID).is_none_or(|ring| ring.totals().samples < 5) {
+        assert!(Instant::now() < deadline, "five samples: not within 20 s");
+        tokio::task::yield_now().await;
+    }
+    server
+}
+
+impl Server {
+    async fn text(&self, path: &str) -> (u16, String, reqwest::header::HeaderMap) {
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let response = client.get(format!("http://{}{path}", self.address)).send().await.unwrap();
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        (status, response.text().await.unwrap(), headers)
+    }
+}
+
+#[tokio::test]
+async fn health_follows_the_engine() {
+    let server = start(Arc::new(Absent::new("none")), None).await;
+    assert_eq!(server.client.health().await.unwrap(), Health::Running { pid: 4711 });
+    assert_eq!(server.text("/healthz").await.0, 200);
+    server.engine.send_replace(EngineState::Ended(Ending::Killed(9)));
+    assert_eq!(server.client.health().await.unwrap(), Health::Killed { signal: 9 });
+    let (status, body, _) = server.text("/healthz").await;
+    assert_eq!((status, body.as_str()), (503, r#"{"engine":"killed","signal":9}"#));
+}
+
+#[tokio::test]
+async fn samples_are_served_by_gpu_and_range() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = simulated(folder.path(), |_| {}).await;
+    let samples = server.client.samples(fixture::UUID, 0, u64::MAX).await.unwrap();
+    assert!(samples.len() >= 5 && samples[0].power_instant_mw == Some(300_000));
+    let (from, to) = (samples[1].unix_ns, samples[4].unix_ns);
+    assert_eq!(server.client.samples(fixture::UUID, from, to).await.unwrap(), samples[1..4]);
+    // With one GPU its name may be left out, and a line is exactly what is written to disk.
+    let (_, lines, headers) = server.text(&format!("/samples?from={from}&to={to}")).await;
+    assert_eq!(lines, samples[1..4].iter().map(crate::sampler::Sample::to_line).collect::<String>());
+    assert_eq!(headers["content-type"], "application/x-ndjson");
+}
+
+#[tokio::test]
+async fn a_gpu_that_is_not_sampled_is_refused_with_those_that_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = simulated(folder.path(), |_| {}).await;
+    let error = server.client.samples("GPU-other", 0, 1).await.unwrap_err();
+    let ClientError::Refused { status: 404, error, .. } = error else { panic!("{error}") };
+    assert!(error.contains("GPU-other") && error.contains(fixture::UUID), "{error}");
+    let (status, body, _) = server.text("/samples?from=yesterday").await;
+    assert!(status == 400 && body.contains("error"), "{status} {body}");
+}
+
+#[tokio::test]
+async fn the_csv_is_the_one_of_nvidia_smi() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = simulated(folder.path(), |_| {}).await;
+    let (_, text, headers) = server.text("/power.csv").await;
+    let mut lines = text.lines();
+    assert_eq!(lines.next(), Some(power_csv::HEADER));
+    assert!(lines.next().unwrap().ends_with(", 299.50 W, 97 %, 61 %, 1785 MHz, 2619 MHz, 55"), "{text}");
+    assert_eq!(headers["x-dropped-rows"], "0");
+}
+
+#[tokio::test]
+async fn without_a_gpu_the_probe_runs_on_and_says_so() {
+    let server = start(Arc::new(Absent::new("no libnvidia-ml.so.1")), None).await;
+    let gpus = server.client.gpus().await.unwrap();
+    assert_eq!((gpus.source.as_str(), gpus.reason.as_deref()), ("absent", Some("no libnvidia-ml.so.1")));
+    let ClientError::Refused { error, .. } = server.client.samples("GPU-a", 0, 1).await.unwrap_err() else { panic!() };
+    assert!(error.contains("no libnvidia-ml.so.1"), "{error}");
+    let (_, body, _) = server.text("/energy?from=1&to=2").await;
+    let energy: EnergyFile = serde_json::from_str(&body).unwrap();
+    assert_eq!((energy.verdict, energy.counter_joules), (EnergyVerdict::Absent, None));
+    assert!(server.client.environment().await.unwrap().unreadable.contains_key("gpu"));
+}
+
+#[tokio::test]
+async fn a_simulated_gpu_is_named_as_such_everywhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = simulated(folder.path(), |_| {}).await;
+    assert!(server.client.gpus().await.unwrap().simulated);
+    assert!(server.client.evidence(&nonce(Phase::Pre)).await.unwrap().simulated);
+    let (_, body, _) = server.text("/energy?from=1&to=2").await;
+    assert!(serde_json::from_str::<EnergyFile>(&body).unwrap().simulated);
+}
+
+#[tokio::test]
+async fn metrics_carry_the_last_readings() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = simulated(folder.path(), |file| file.gpus[0].power_instant_mw = Some(123_500)).await;
+    let (_, text, _) = server.text("/metrics").await;
+    let line = format!("teebench_probe_gpu_power_watts{{gpu=\"{}\"}} 123.5", fixture::UUID);
+    assert!(text.contains(&line), "{text}");
+}
+
+#[tokio::test]
+async fn a_clock_on_the_same_machine_has_next_to_no_offset() {
+    let server = start(Arc::new(Absent::new("none")), None).await;
+    let offset = server.client.clock_offset().await.unwrap();
+    let bound = i64::try_from(offset.half_round_trip_ns).unwrap();
+    assert!(offset.offset_ns.abs() <= bound, "{offset:?}");
+}
+
+fn nonce(phase: Phase) -> NonceDocument {
+    let result = (phase == Phase::Post).then(|| "c".repeat(64));
+    NonceDocument {
+        v: NonceDocument::VERSION.to_owned(),
+        phase,
+        campaign: "demo".to_owned(),
+        run: "e/c/on/direct/r1a1".to_owned(),
+        server: 0,
+        plan_sha256: "a".repeat(64),
+        salt: "b".repeat(64),
+        bench_sha256: result.clone(),
+        samples_sha256: result,
+    }
+}
+
+#[tokio::test]
+async fn evidence_before_and_after_supports_the_claim_it_was_taken_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = simulated(folder.path(), |_| {}).await;
+    let (pre_nonce, post_nonce) = (nonce(Phase::Pre), nonce(Phase::Post));
+    let pre = server.client.evidence(&pre_nonce).await.unwrap();
+    let post = server.client.evidence(&post_nonce).await.unwrap();
+    assert_eq!((pre.state, pre.level), (TeeState::Enabled, EvidenceLevel::SelfReported));
+    assert_eq!(pre.nonce_sha256, nonce_sha256(&pre_nonce).unwrap());
+    let judge = |claim, engine_simulated| {
+        let bound = |evidence, nonce| Bound { evidence, nonce };
+        let (pre, post) = (bound(&pre, &pre_nonce), bound(&post, &post_nonce));
+        supports(claim, EvidenceLevel::SelfReported, pre, post, engine_simulated)
+    };
+    assert_eq!(judge(TeeClaim::Enabled, true), Ok(EvidenceLevel::SelfReported));
+    assert!(judge(TeeClaim::Enabled, false).unwrap_err()[0].contains("the engine is real"));
+    assert!(judge(TeeClaim::Disabled, true).is_err());
+}
+
+#[rstest]
+#[case::version(
+    r#"{"v": "teebench/9", "phase": "pre", "campaign": "", "run": "", "server": 0, "planSha256": "", "salt": ""}"#,
+    "teebench/9"
+)]
+#[case::no_document("{}", "missing field")]
+#[tokio::test]
+async fn a_nonce_document_that_is_not_whole_is_refused(#[case] body: &'static str, #[case] told: &str) {
+    let server = start(Arc::new(Absent::new("none")), None).await;
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let request = client.post(format!("http://{}/evidence", server.address));
+    let response = request.header("content-type", "application/json").body(body).send().await.unwrap();
+    assert_eq!(response.status(), 400);
+    let text = response.text().await.unwrap();
+    assert!(text.contains(told), "{text}");
+}
+
+#[tokio::test]
+async fn the_engines_version_is_asked_for_and_its_silence_is_told() {
+    let version = || async { Json(serde_json::json!({"version": "0.25.1"})) };
+    let engine = spawn(Router::new().route("/version", get(version))).await;
+    let server = start(Arc::new(Absent::new("none")), Some(&format!("http://{engine}/"))).await;
+    assert_eq!(server.client.environment().await.unwrap().engine.as_deref(), Some("vllm 0.25.1"));
+
+    let deaf = spawn(Router::new()).await;
+    let server = start(Arc::new(Absent::new("none")), Some(&format!("http://{deaf}"))).await;
+    let environment = server.client.environment().await.unwrap();
+    assert_eq!(environment.engine, None);
+    assert!(environment.unreadable["engine"].contains("404"), "{:?}", environment.unreadable);
+}
+
+#[tokio::test]
+async fn a_probe_that_is_not_there_is_named_in_the_error() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let error = ProbeClient::new(&format!("http://{address}")).unwrap().gpus().await.unwrap_err();
+    assert_eq!(error.to_string(), format!("probe http://{address}/gpus: no answer"));
+    assert!(matches!(ProbeClient::new("127.0.0.1:9400"), Err(ClientError::Address { .. })));
+}

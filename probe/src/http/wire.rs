@@ -1,0 +1,79 @@
+//! Bodies that the server writes and the client reads.
+
+use serde::{Deserialize, Serialize};
+use teebench_api::files::evidence::GpuIdentity;
+
+use crate::exec::{Ending, EngineState};
+use crate::gpu::{Inventory, SourceKind};
+
+/// Answer of `/clock`.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub struct Clock {
+    /// The probe's wall clock in nanoseconds since the Unix epoch.
+    pub unix_ns: u64,
+}
+
+/// Answer of `/gpus`.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub struct Gpus {
+    /// `nvml`, `simulated` or `absent`.
+    pub source: String,
+    /// Whether the readings are a simulator's.
+    pub simulated: bool,
+    /// Why there is no GPU, or not yet.
+    pub reason: Option<String>,
+    /// The GPUs that the engine sees.
+    pub gpus: Vec<GpuIdentity>,
+}
+
+impl Gpus {
+    pub(crate) fn new(kind: &SourceKind, inventory: Inventory) -> Self {
+        Self {
+            source: kind.word().to_owned(),
+            simulated: *kind == SourceKind::Simulated,
+            reason: inventory.unreadable.get("gpu").cloned(),
+            gpus: inventory.gpus,
+        }
+    }
+}
+
+/// Answer of `/healthz`.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[serde(tag = "engine", rename_all = "snake_case")]
+pub enum Health {
+    /// The engine runs.
+    Running {
+        /// Its process id.
+        pid: i32,
+    },
+    /// It ended.
+    Exited {
+        /// Its exit code.
+        code: i32,
+    },
+    /// It was killed.
+    Killed {
+        /// The signal's number.
+        signal: i32,
+    },
+}
+
+impl From<EngineState> for Health {
+    fn from(state: EngineState) -> Self {
+        match state {
+            EngineState::Running { pid } => Self::Running { pid },
+            EngineState::Ended(Ending::Exited(code)) => Self::Exited { code },
+            EngineState::Ended(Ending::Killed(signal)) => Self::Killed { signal },
+        }
+    }
+}
+
+/// Body of a refusal.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub struct ErrorBody {
+    /// What was wrong, and the mend.
+    pub error: String,
+}

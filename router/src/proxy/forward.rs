@@ -1,0 +1,216 @@
+//! One request from its head to the head of its answer: read, choose, send, and try elsewhere if a worker fails it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HOST, HeaderValue};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
+use http_body_util::{Either, Full};
+use hyper::body::Incoming;
+
+use super::Proxy;
+use super::answer::{Answer, Exchange};
+use super::body::read_body;
+use super::error::RequestError;
+use super::headers::{remove_from_request, remove_hop_by_hop};
+use super::key::read_key;
+use super::paths::{Route, route};
+use super::slot::{Demand, Slot, serve_waiting};
+use super::upstream::Connection;
+use crate::epoch::Epoch;
+use crate::tree::WorkerIndex;
+
+/// An answer's body: a worker's, or the router's own.
+pub type AnswerBody = Either<Answer, Full<Bytes>>;
+
+/// What is sent to a worker, kept whole so that it can be sent to another.
+struct Outgoing {
+    method: Method,
+    target: PathAndQuery,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+/// An answer whose head is there.
+struct Begun {
+    response: Response<Incoming>,
+    connection: Connection,
+    sent: Instant,
+}
+
+/// How a worker failed a request before the first byte of an answer.
+enum Failure {
+    /// It could not be reached: the request certainly did no work.
+    Unreachable,
+    /// It took the request and broke off.
+    BrokenOff,
+}
+
+impl Proxy {
+    /// Answers one request.
+    pub async fn answer(&self, request: Request<Incoming>) -> Response<AnswerBody> {
+        match self.forward(request).await {
+            Ok(response) => response.map(Either::Left),
+            Err(error) => error.response().map(Either::Right),
+        }
+    }
+
+    async fn forward(&self, request: Request<Incoming>) -> Result<Response<Answer>, RequestError> {
+        let route = route(request.method(), request.uri().path())?;
+        let epoch = self.shared.epoch();
+        if epoch.is_neutral() {
+            return Err(RequestError::NoEpoch);
+        }
+        let (head, body) = request.into_parts();
+        let mut headers = head.headers;
+        remove_from_request(&mut headers);
+        if !headers.contains_key(HOST)
+            && let Some(authority) = head.uri.authority()
+            && let Ok(host) = HeaderValue::from_str(authority.as_str())
+        {
+            // HTTP/2 names the host in its pseudo-header.
+            headers.insert(HOST, host);
+        }
+        let outgoing = Outgoing {
+            method: head.method,
+            target: head.uri.path_and_query().cloned().ok_or(RequestError::MalformedTarget)?,
+            headers,
+            body: read_body(body, self.shared.body_limit).await?,
+        };
+        match route {
+            Route::Work => self.forward_work(&epoch, &outgoing).await,
+            Route::Light => self.forward_light(&epoch, &outgoing).await,
+        }
+    }
+
+    async fn forward_work(&self, epoch: &Arc<Epoch>, outgoing: &Outgoing) -> Result<Response<Answer>, RequestError> {
+        let mut borrowed = self.buffers();
+        let mut began = Instant::now();
+        let tokens = read_key(&outgoing.body, &epoch.settings.chunks, &mut borrowed.buffers);
+        let mut excluded = Vec::new();
+        loop {
+            let path = borrowed.buffers.path();
+            let slot = Slot::admit(epoch, Demand { path, tokens, excluded: &excluded, began }).await?;
+            let worker = slot.worker();
+            match self.send(&epoch.workers[worker.at()].authority, outgoing).await {
+                Ok(begun) => {
+                    let is_failure = note_accepted(epoch, worker, path, begun.response.status());
+                    return Ok(begun.into_answer(Some(slot), is_failure));
+                }
+                Err(failure) => note_failed(epoch, worker, &failure),
+            }
+            excluded.push(worker);
+            began = Instant::now();
+        }
+    }
+
+    async fn forward_light(&self, epoch: &Arc<Epoch>, outgoing: &Outgoing) -> Result<Response<Answer>, RequestError> {
+        let mut excluded = Vec::new();
+        loop {
+            let chosen = epoch.state().engine.choose_for_light_request(&excluded);
+            let worker = chosen.ok_or(RequestError::NoWorker)?;
+            match self.send(&epoch.workers[worker.at()].authority, outgoing).await {
+                Ok(begun) => {
+                    epoch.state().engine.answered(worker);
+                    return Ok(begun.into_answer(None, false));
+                }
+                Err(failure) => note_failed(epoch, worker, &failure),
+            }
+            excluded.push(worker);
+        }
+    }
+
+    /// Sends to one worker and waits for the head of its answer.
+    async fn send(&self, authority: &str, outgoing: &Outgoing) -> Result<Begun, Failure> {
+        loop {
+            let mut connection = self.upstreams.connect(authority).await.map_err(|error| {
+                tracing::debug!(worker = authority, error = &error as &dyn std::error::Error, "cannot connect");
+                Failure::Unreachable
+            })?;
+            let sent = Instant::now();
+            match connection.send(outgoing.request()).await {
+                Ok(response) => return Ok(Begun { response, connection, sent }),
+                // The worker closed an idle connection at the moment of its reuse; a new one tells whether it lives.
+                Err(_) if connection.was_idle() => self.upstreams.discard_idle(authority),
+                Err(error) => {
+                    tracing::debug!(worker = authority, error = &error as &dyn std::error::Error, "broke off");
+                    return Err(Failure::BrokenOff);
+                }
+            }
+        }
+    }
+}
+
+impl Outgoing {
+    fn request(&self) -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::new(self.body.clone()));
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = Uri::from(self.target.clone());
+        *request.headers_mut() = self.headers.clone();
+        request
+    }
+}
+
+impl Begun {
+    fn into_answer(self, slot: Option<Slot>, is_failure: bool) -> Response<Answer> {
+        let Self { response, connection, sent } = self;
+        let (mut head, body) = response.into_parts();
+        remove_hop_by_hop(&mut head.headers);
+        // The client's connection has a version of its own.
+        head.version = Version::default();
+        let content_type = head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+        let is_event_stream = content_type.is_some_and(|kind| kind.starts_with(b"text/event-stream"));
+        let answer = Answer::new(body, Exchange { connection, slot, sent, is_failure }, is_event_stream);
+        Response::from_parts(head, answer)
+    }
+}
+
+/// Records what the head of an answer says. Returns true if the worker failed the request; a request that was refused
+/// as a bad one is no failure, but it leaves no prefix behind either.
+fn note_accepted(epoch: &Arc<Epoch>, worker: WorkerIndex, path: &[u64], status: StatusCode) -> bool {
+    let metrics = &epoch.metrics.workers[worker.at()];
+    metrics.requests.inc();
+    let is_failure = status.is_server_error();
+    if is_failure {
+        metrics.errors.inc();
+    }
+    let mut state = epoch.state();
+    state.engine.answered(worker);
+    if !status.is_success() {
+        return is_failure;
+    }
+    let accepted = state.engine.accepted(worker, path);
+    if accepted.is_news {
+        let generation = state.engine.generations().get(worker.at()).copied().unwrap_or_default();
+        epoch.exchange.announce(worker, generation, path);
+    }
+    drop(state);
+    if accepted.is_hit {
+        metrics.hits.inc();
+    }
+    epoch.metrics.hit_depth_chunks.observe(accepted.held_chunks as f64);
+    epoch.metrics.prompt_chunks.inc_by(path.len() as u64);
+    epoch.metrics.held_chunks.inc_by(accepted.held_chunks as u64);
+    is_failure
+}
+
+/// Records a failure before the first byte; the request goes on to another worker.
+fn note_failed(epoch: &Arc<Epoch>, worker: WorkerIndex, failure: &Failure) {
+    let metrics = &epoch.metrics.workers[worker.at()];
+    metrics.errors.inc();
+    metrics.retries.inc();
+    let mut state = epoch.state();
+    match failure {
+        Failure::BrokenOff => state.engine.failed(worker),
+        Failure::Unreachable => {
+            if state.engine.connect_failed(worker) {
+                state.waiting.release(worker);
+                drop(state);
+                tracing::warn!(worker = epoch.workers[worker.at()].id, "ejected: it refuses connections");
+                serve_waiting(epoch);
+            }
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! A request's place at a worker: taken when it is admitted, returned on every way out.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::oneshot;
+
+use super::waiting::{Ticket, Waiter};
+use crate::epoch::{Epoch, State};
+use crate::policy::Choice;
+use crate::tree::WorkerIndex;
+
+/// A taken slot. Dropping it returns it, and the first that waits gets it.
+#[derive(Debug)]
+pub struct Slot {
+    epoch: Arc<Epoch>,
+    worker: WorkerIndex,
+    tokens: u64,
+}
+
+/// What a request asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct Demand<'a> {
+    /// Path of its prompt; empty if it has none.
+    pub path: &'a [u64],
+    /// Estimated tokens of work.
+    pub tokens: u64,
+    /// Workers that failed it already.
+    pub excluded: &'a [WorkerIndex],
+    /// When the search for a worker began; the time from then on counts as the decision's.
+    pub began: Instant,
+}
+
+/// Why a request got no slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The epoch ended.
+    EpochOver,
+    /// Every worker was tried.
+    NoWorker,
+    /// The queue is full.
+    QueueFull,
+    /// No slot came free in time.
+    QueueTimeout,
+}
+
+/// A slot on its way to the one that waited for it.
+type Grant = (oneshot::Sender<Slot>, Slot);
+
+impl Slot {
+    /// Admits a request: chooses a worker for its prompt, and waits for a slot where the policy says so.
+    pub async fn admit(epoch: &Arc<Epoch>, demand: Demand<'_>) -> Result<Self, Refusal> {
+        let Demand { path, tokens, excluded, began } = demand;
+        let (granted, ticket) = {
+            let mut state = epoch.state();
+            let choice = state.engine.choose(path, excluded);
+            epoch.metrics.decision_seconds.observe(began.elapsed().as_secs_f64());
+            let wanted = match choice {
+                Choice::Send(worker) => return Ok(Self::take(epoch, &mut state, worker, tokens)),
+                Choice::WaitFor(worker) => Some(worker),
+                Choice::WaitForAny => None,
+                Choice::Nobody => return Err(Refusal::NoWorker),
+            };
+            if state.is_over {
+                return Err(Refusal::EpochOver);
+            }
+            if state.waiting.count() >= epoch.settings.queue_limit {
+                epoch.metrics.queue_full.inc();
+                return Err(Refusal::QueueFull);
+            }
+            let (grant, granted) = oneshot::channel();
+            let waiter = Waiter { excluded: excluded.to_vec(), tokens, grant };
+            (granted, state.waiting.push(wanted, waiter))
+        };
+        let _leave = LeaveLine { epoch, ticket };
+        let waits = Instant::now();
+        let outcome = tokio::time::timeout(epoch.settings.queue_timeout, granted).await;
+        epoch.metrics.queue_wait_seconds.observe(waits.elapsed().as_secs_f64());
+        match outcome {
+            Ok(Ok(slot)) => Ok(slot),
+            Ok(Err(_)) => Err(Refusal::EpochOver),
+            Err(_) => {
+                epoch.metrics.queue_timeouts.inc();
+                Err(Refusal::QueueTimeout)
+            }
+        }
+    }
+
+    /// The worker.
+    pub fn worker(&self) -> WorkerIndex {
+        self.worker
+    }
+
+    /// The epoch that the request belongs to.
+    pub fn epoch(&self) -> &Arc<Epoch> {
+        &self.epoch
+    }
+
+    fn take(epoch: &Arc<Epoch>, state: &mut State, worker: WorkerIndex, tokens: u64) -> Self {
+        state.engine.begin(worker, tokens);
+        Self { epoch: epoch.clone(), worker, tokens }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let grants = {
+            let mut state = self.epoch.state();
+            state.engine.end(self.worker, self.tokens);
+            grants_for(&self.epoch, &mut state, self.worker)
+        };
+        deliver(grants);
+    }
+}
+
+/// Gives free slots to those that wait; called when something but a returned slot may have freed one: a worker came back
+/// or was ejected, or another router told of less load.
+pub fn serve_waiting(epoch: &Arc<Epoch>) {
+    let grants = {
+        let mut state = epoch.state();
+        if state.waiting.count() == 0 {
+            return;
+        }
+        let workers = (0..).map(WorkerIndex).take(epoch.workers.len());
+        workers.flat_map(|worker| grants_for(epoch, &mut state, worker)).collect()
+    };
+    deliver(grants);
+}
+
+fn grants_for(epoch: &Arc<Epoch>, state: &mut State, worker: WorkerIndex) -> Vec<Grant> {
+    let mut grants = Vec::new();
+    while state.waiting.count() > 0 {
+        let State { engine, waiting, is_over: _ } = &mut *state;
+        let may_take = |waiter: &Waiter| engine.may_serve(worker, &waiter.excluded);
+        let Some(waiter) = waiting.pop_for(worker, may_take) else { break };
+        grants.push((waiter.grant, Slot::take(epoch, state, worker, waiter.tokens)));
+    }
+    grants
+}
+
+/// Hands the slots over. One whose receiver is gone is dropped here, which returns it; so the lock must be free.
+fn deliver(grants: Vec<Grant>) {
+    for (grant, slot) in grants {
+        drop(grant.send(slot));
+    }
+}
+
+/// Takes a request out of its line when it no longer waits, for whatever reason.
+struct LeaveLine<'a> {
+    epoch: &'a Epoch,
+    ticket: Ticket,
+}
+
+impl Drop for LeaveLine<'_> {
+    fn drop(&mut self) {
+        self.epoch.state().waiting.remove(self.ticket);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn epoch(policy: &Value) -> Arc<Epoch> {
+        let request = json!({"epoch": 1, "run": "r", "policy": policy, "workers": [
+            {"id": "a", "url": "http://127.0.0.1:1"}, {"id": "b", "url": "http://127.0.0.1:2"},
+        ]});
+        Arc::new(Epoch::new(&serde_json::from_value(request).unwrap(), 0).unwrap())
+    }
+
+    fn poll<T>(future: std::pin::Pin<&mut impl Future<Output = T>>) -> Poll<T> {
+        future.poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    fn in_flight(epoch: &Epoch) -> Vec<u32> {
+        epoch.state().engine.workers().iter().map(|worker| worker.own.in_flight).collect()
+    }
+
+    async fn admit_for(epoch: &Arc<Epoch>, path: &[u64]) -> Result<Slot, Refusal> {
+        Slot::admit(epoch, Demand { path, tokens: 10, excluded: &[], began: Instant::now() }).await
+    }
+
+    async fn admit(epoch: &Arc<Epoch>) -> Result<Slot, Refusal> {
+        admit_for(epoch, &[]).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_that_wait_are_served_in_their_order() {
+        let epoch = epoch(&json!({"mode": "RoundRobin", "maxInFlightPerServer": 1}));
+        let (first, second) = (admit(&epoch).await.unwrap(), admit(&epoch).await.unwrap());
+        let (mut third, mut fourth) = (pin!(admit(&epoch)), pin!(admit(&epoch)));
+        assert!(poll(third.as_mut()).is_pending());
+        assert!(poll(fourth.as_mut()).is_pending());
+        drop(second);
+        assert!(poll(fourth.as_mut()).is_pending(), "the third came before it");
+        let Poll::Ready(Ok(third)) = poll(third.as_mut()) else { panic!("a slot came free") };
+        assert_eq!(third.worker(), WorkerIndex(1));
+        drop(first);
+        assert!(matches!(poll(fourth.as_mut()), Poll::Ready(Ok(_))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slot_returns_on_every_way_out() {
+        let epoch = epoch(&json!({"mode": "RoundRobin", "maxInFlightPerServer": 1}));
+        let (first, second) = (admit(&epoch).await.unwrap(), admit(&epoch).await.unwrap());
+        {
+            let mut left = pin!(admit(&epoch));
+            assert!(poll(left.as_mut()).is_pending());
+        }
+        assert_eq!(epoch.state().waiting.count(), 0, "who leaves does not wait any more");
+        {
+            let mut granted = pin!(admit(&epoch));
+            assert!(poll(granted.as_mut()).is_pending());
+            drop(first);
+            assert_eq!(in_flight(&epoch), [1, 1], "the slot waits for the one that waited for it");
+        }
+        assert_eq!(in_flight(&epoch), [0, 1], "who leaves with a slot on its way returns it");
+        drop(second);
+        assert_eq!(in_flight(&epoch), [0, 0]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_queue_refuses_and_a_long_wait_ends() {
+        let queue = json!({"maximum": 1, "timeoutMilliseconds": 500});
+        let epoch = epoch(&json!({"mode": "RoundRobin", "maxInFlightPerServer": 1, "queue": queue}));
+        let _slots = (admit(&epoch).await.unwrap(), admit(&epoch).await.unwrap());
+        let mut waits = pin!(admit(&epoch));
+        assert!(poll(waits.as_mut()).is_pending());
+        assert_eq!(admit(&epoch).await.unwrap_err(), Refusal::QueueFull);
+        assert_eq!(waits.await.unwrap_err(), Refusal::QueueTimeout);
+        assert_eq!((epoch.metrics.queue_full.get(), epoch.metrics.queue_timeouts.get()), (1, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_of_an_epoch_ends_the_wait() {
+        let epoch = epoch(&json!({"mode": "RoundRobin", "maxInFlightPerServer": 1}));
+        let _slots = (admit(&epoch).await.unwrap(), admit(&epoch).await.unwrap());
+        let mut waits = pin!(admit(&epoch));
+        assert!(poll(waits.as_mut()).is_pending());
+        epoch.end();
+        assert_eq!(waits.await.unwrap_err(), Refusal::EpochOver);
+        assert_eq!(admit(&epoch).await.unwrap_err(), Refusal::EpochOver);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_a_worker_that_is_ejected_takes_another() {
+        let epoch = epoch(&json!({"mode": "HashRadixTree", "maxInFlightPerServer": 1,
+            "hashRadixTree": {"loadBalancing": "None"}}));
+        let path = [1, 2, 3];
+        let holder = admit_for(&epoch, &path).await.unwrap();
+        epoch.state().engine.accepted(holder.worker(), &path);
+        epoch.state().engine.accepted(WorkerIndex(1 - holder.worker().0), &[9]);
+        epoch.state().engine.accepted(WorkerIndex(1 - holder.worker().0), &[8]);
+        let mut waits = pin!(admit_for(&epoch, &path));
+        assert!(poll(waits.as_mut()).is_pending(), "without balancing the holder is waited for");
+        {
+            let mut state = epoch.state();
+            while !state.engine.connect_failed(holder.worker()) {}
+            state.waiting.release(holder.worker());
+        }
+        serve_waiting(&epoch);
+        let Poll::Ready(Ok(slot)) = poll(waits.as_mut()) else { panic!("the other worker is free") };
+        assert_ne!(slot.worker(), holder.worker());
+    }
+}

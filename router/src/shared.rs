@@ -1,0 +1,54 @@
+//! What the threads of one router share: the epoch in force and what does not change.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use teebench_api::files::epoch::EpochRequest;
+
+use crate::epoch::{Epoch, EpochError};
+use crate::policy::settings::PolicySettings;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Shared {
+    current: ArcSwap<Epoch>,
+    /// Held while an epoch replaces another, so that two callers do not overtake each other.
+    replacing: Mutex<()>,
+    /// Names this router, from its start to its end, among its peers.
+    pub incarnation: u64,
+    /// Most bytes of a request's body.
+    pub body_limit: usize,
+}
+
+impl Shared {
+    /// A router without an epoch.
+    pub fn new(settings: PolicySettings, incarnation: u64, body_limit: usize) -> Self {
+        Self {
+            current: ArcSwap::from_pointee(Epoch::neutral(settings, incarnation)),
+            replacing: Mutex::new(()),
+            incarnation,
+            body_limit,
+        }
+    }
+
+    /// The epoch in force.
+    pub fn epoch(&self) -> Arc<Epoch> {
+        self.current.load_full()
+    }
+
+    /// Begins the epoch of a request: an empty tree, no loads, no reputations. The number of the current one is allowed
+    /// for the same run, which empties the router once more.
+    pub fn begin(&self, request: &EpochRequest) -> Result<Arc<Epoch>, EpochError> {
+        let _turn = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = self.current.load();
+        if request.epoch < current.number {
+            return Err(EpochError::Stale { given: request.epoch, current: current.number });
+        }
+        if request.epoch == current.number && request.run != current.run {
+            return Err(EpochError::Taken { number: current.number, run: current.run.clone() });
+        }
+        let epoch = Arc::new(Epoch::new(request, self.incarnation)?);
+        self.current.swap(epoch.clone()).end();
+        Ok(epoch)
+    }
+}

@@ -1,0 +1,115 @@
+//! The command line: one thin file a subcommand.
+
+mod crds;
+mod loadgen;
+mod plan;
+mod run;
+mod validate;
+
+use std::{
+    io::{IsTerminal, stderr},
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+/// The work was done.
+pub const DONE: u8 = 0;
+/// The work failed.
+pub const FAILED: u8 = 1;
+/// The input is bad; nothing was started.
+pub const BAD_INPUT: u8 = 2;
+/// A person stopped it.
+pub const INTERRUPTED: u8 = 130;
+
+/// Measures what confidential computing costs an LLM service, and what HR-Tree routing wins back.
+#[derive(Parser, Debug)]
+#[command(
+    name = "teebench",
+    version,
+    before_help = "Example: teebench run manifests/samples/quickstart.yaml --out results",
+    propagate_version = true
+)]
+pub struct Cli {
+    /// Write logs as JSON, one object a line.
+    #[arg(long, global = true)]
+    log_json: bool,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Run a campaign with local processes: the simulator, or `vllm serve` on this machine's GPUs.
+    Run(run::Args),
+    /// Show what a campaign will do, how long it takes and what it costs.
+    Plan(plan::Args),
+    /// Check campaign files; says line, field and mend of every fault.
+    Validate(validate::Args),
+    /// Report results as text, HTML, JSON, CSV or Markdown.
+    Report(teebench_analysis::Args),
+    /// Write the custom resource definitions.
+    Crds(crds::Args),
+    /// Measure an OpenAI-compatible server; takes the flags of `vllm bench serve`.
+    Loadgen(Box<loadgen::LoadgenArgs>),
+    /// Route requests over vLLM servers.
+    Router(teebench_router::Args),
+    /// Sample GPU power, show this machine's TEE state, supervise a server.
+    Probe(teebench_probe::Args),
+    /// Simulate vLLM servers and their GPUs.
+    MockVllm(teebench_mock_vllm::Args),
+}
+
+impl Cli {
+    /// Runs the subcommand; what goes wrong is told on standard error, with its causes.
+    pub fn run(self) -> ExitCode {
+        start_logging(self.log_json);
+        let outcome = match self.command {
+            Command::Run(args) => run::run(args),
+            Command::Plan(args) => plan::run(&args),
+            Command::Validate(args) => validate::run(&args),
+            Command::Report(args) => teebench_analysis::run(args),
+            Command::Crds(args) => crds::run(&args),
+            Command::Loadgen(args) => loadgen::run(*args),
+            Command::Router(args) => teebench_router::run(&args),
+            Command::Probe(args) => teebench_probe::run(args),
+            Command::MockVllm(args) => teebench_mock_vllm::run(args),
+        };
+        outcome.unwrap_or_else(|error| {
+            eprintln!("teebench: {error:#}");
+            ExitCode::from(FAILED)
+        })
+    }
+}
+
+fn start_logging(json: bool) {
+    let filter = EnvFilter::try_from_env("TEEBENCH_LOG").unwrap_or_else(|_| EnvFilter::new("warn,teebench=info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_ansi(stderr().is_terminal());
+    if json {
+        builder.json().init();
+    } else {
+        builder.with_target(false).compact().init();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_subcommand_opens_its_help_with_an_example() {
+        for command in Cli::command().get_subcommands_mut() {
+            let help = command.render_long_help().to_string();
+            assert!(help.contains("Example"), "{} has no example:\n{help}", command.get_name());
+        }
+    }
+}

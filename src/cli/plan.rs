@@ -1,0 +1,47 @@
+//! `teebench plan`: shows what a campaign will do.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::ValueEnum;
+use teebench_api::plan;
+
+use super::{BAD_INPUT, DONE};
+use crate::local::{Simulate, planned};
+
+/// Show what a campaign will do, how long it takes and what it costs.
+#[derive(clap::Args, Debug)]
+#[command(before_help = "Example: teebench plan manifests/samples/planetserve-ablation.yaml -o json")]
+pub struct Args {
+    /// Campaign file.
+    file: PathBuf,
+    /// Format of the output.
+    #[arg(short, long, value_enum, default_value_t = Format::Text)]
+    output: Format,
+    /// Plan the run on the simulator, with this profile.
+    #[arg(long, value_name = "PROFILE", num_args = 0..=1, default_missing_value = "tiny", require_equals = true)]
+    simulate: Option<Simulate>,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+enum Format {
+    /// For people.
+    Text,
+    /// The whole plan, as in `plan.json`.
+    Json,
+}
+
+/// Prints the plan.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let planned = match planned(&args.file, args.simulate) {
+        Ok(planned) => planned,
+        Err(refusal) => {
+            eprintln!("{refusal}");
+            return Ok(ExitCode::from(BAD_INPUT));
+        }
+    };
+    match args.output {
+        Format::Text => print!("{}", plan::text(&planned.plan)),
+        Format::Json => println!("{}", serde_json::to_string_pretty(&planned.plan)?),
+    }
+    Ok(ExitCode::from(DONE))
+}

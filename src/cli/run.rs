@@ -1,0 +1,67 @@
+//! `teebench run`: a campaign with local processes.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use super::{BAD_INPUT, DONE, FAILED, INTERRUPTED};
+use crate::local::{self, End, Options, Simulate};
+
+/// Run a campaign with local processes: the simulator, or `vllm serve` on this machine's GPUs.
+///
+/// Ctrl-C ends it and keeps every finished run; the same command continues where it was left.
+#[derive(clap::Args, Debug)]
+#[command(before_help = "Example: teebench run manifests/samples/quickstart.yaml --out results")]
+pub struct Args {
+    /// Campaign file.
+    file: PathBuf,
+    /// Directory for the results; the campaign's own directory lies in it.
+    #[arg(long)]
+    out: PathBuf,
+    /// Run this arm alone, for instance on one of two hosts; `teebench report A B` brings the parts together.
+    #[arg(long, value_name = "NAME")]
+    arm: Option<String>,
+    /// Address of a foreign router that the campaign names by a Service.
+    #[arg(long, value_name = "NAME=URL", value_parser = parse_pair)]
+    router: Vec<(String, String)>,
+    /// Directory to serve a model from, in place of its repository.
+    #[arg(long, value_name = "NAME=DIR", value_parser = parse_pair)]
+    model: Vec<(String, String)>,
+    /// Run on the simulator whatever the engine of the file: a dry run of the whole campaign.
+    #[arg(long, value_name = "PROFILE", num_args = 0..=1, default_missing_value = "tiny", require_equals = true)]
+    simulate: Option<Simulate>,
+    /// Fault of a simulated server, to rehearse what a campaign does then; kinds as in `teebench mock-vllm --help`.
+    #[arg(long, value_name = "ARM/ORDINAL=KIND[=VALUE]", value_parser = parse_pair)]
+    fault: Vec<(String, String)>,
+}
+
+/// Runs the campaign to its end.
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let Args { file, out, arm, router, model, simulate, fault } = args;
+    let options = Options {
+        out,
+        arm,
+        routers: router.into_iter().collect(),
+        models: model.into_iter().map(|(name, dir)| (name, PathBuf::from(dir))).collect(),
+        faults: fault,
+    };
+    let planned = match local::planned(&file, simulate).and_then(|planned| options.check(&planned.plan).map(|()| planned)) {
+        Ok(planned) => planned,
+        Err(refusal) => {
+            eprintln!("{refusal}");
+            return Ok(ExitCode::from(BAD_INPUT));
+        }
+    };
+    let end = local::run(planned, options)?;
+    Ok(ExitCode::from(match end {
+        End::Completed => DONE,
+        End::NotCompleted => FAILED,
+        End::Refused => BAD_INPUT,
+        End::Interrupted => INTERRUPTED,
+    }))
+}
+
+fn parse_pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() && !value.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("give it as NAME=VALUE".to_owned()),
+    }
+}

@@ -1,0 +1,16 @@
+//! The executor on local processes: the embedded default, and the way to a real vLLM on a machine with GPUs.
+
+mod attempt;
+mod boot;
+mod children;
+mod driver;
+mod engine_command;
+mod ledger;
+mod live;
+mod options;
+mod parity;
+mod ports;
+mod server;
+
+pub use driver::{End, run};
+pub use options::{Options, Simulate, planned};

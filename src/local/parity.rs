@@ -1,0 +1,150 @@
+//! Arm parity at a boot: what differs between the arms' servers, and whether that breaks the comparison.
+
+use std::collections::BTreeMap;
+
+use teebench_api::{campaign::ParityDifference, files::evidence::Environment};
+
+/// What is compared of one server.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ServerFacts {
+    /// Name of the arm.
+    pub arm: String,
+    /// The machine.
+    pub environment: Environment,
+    /// Engine's name and version.
+    pub engine: Option<String>,
+    /// KV blocks of its pool.
+    pub num_gpu_blocks: Option<u64>,
+    /// Digest of its settings.
+    pub flags_sha256: String,
+}
+
+/// What differs between arms.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Parity {
+    /// Differences that break the comparison.
+    pub broken: Vec<String>,
+    /// Differences that the factor explains or that were allowed.
+    pub listed: Vec<String>,
+}
+
+/// Compares the arms. Every fact is compared as the set of values found on an arm's servers.
+pub fn compare(servers: &[ServerFacts], allow: &[ParityDifference]) -> Parity {
+    let mut parity = Parity::default();
+    let facts: [(&str, Option<ParityDifference>, fn(&ServerFacts) -> String); 9] = [
+        ("GPU product, count and memory", Some(ParityDifference::GpuProduct), gpu_product),
+        ("engine version", Some(ParityDifference::Image), |server| shown(server.engine.as_ref())),
+        ("engine settings", Some(ParityDifference::Flags), |server| server.flags_sha256[..12].to_owned()),
+        ("enforced power limit", Some(ParityDifference::PowerLimit), power_limit),
+        ("KV blocks", Some(ParityDifference::KvBlocks), |server| shown(server.num_gpu_blocks.as_ref())),
+        ("kernel", None, |server| shown(server.environment.kernel.as_ref())),
+        ("driver", None, |server| shown(server.environment.driver_version.as_ref())),
+        ("CUDA version", None, |server| shown(server.environment.cuda_version.as_ref())),
+        ("OpenSSL version", None, |server| shown(server.environment.openssl_version.as_ref())),
+    ];
+    for (name, difference, fact) in facts {
+        let mut by_arm: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for server in servers {
+            let values = by_arm.entry(&server.arm).or_default();
+            let value = fact(server);
+            if !values.contains(&value) {
+                values.push(value);
+                values.sort();
+            }
+        }
+        let mut distinct: Vec<&Vec<String>> = by_arm.values().collect();
+        distinct.sort();
+        distinct.dedup();
+        if distinct.len() < 2 {
+            continue;
+        }
+        let shown: Vec<String> =
+            by_arm.iter().map(|(arm, values)| format!("{arm} has {}", values.join(" and "))).collect();
+        let sentence = format!("{name}: {}", shown.join(", "));
+        match difference {
+            Some(difference) if !allow.contains(&difference) => {
+                parity.broken.push(format!("{sentence}; make them equal or allow {difference:?} in spec.parity.allow"));
+            }
+            _ => parity.listed.push(sentence),
+        }
+    }
+    parity
+}
+
+fn gpu_product(server: &ServerFacts) -> String {
+    let mut gpus: Vec<String> = server
+        .environment
+        .gpus
+        .iter()
+        .map(|gpu| format!("{} with {}", gpu.name, gpu.memory_total_mib.map_or("?".into(), |mib| format!("{mib} MiB"))))
+        .collect();
+    gpus.sort();
+    if gpus.is_empty() { "none".to_owned() } else { gpus.join(" + ") }
+}
+
+fn power_limit(server: &ServerFacts) -> String {
+    let mut limits: Vec<String> = server
+        .environment
+        .gpus
+        .iter()
+        .map(|gpu| gpu.power_limit_mw.map_or("unknown".into(), |limit| format!("{} W", limit / 1000)))
+        .collect();
+    limits.sort();
+    limits.dedup();
+    limits.join(" and ")
+}
+
+fn shown<T: ToString>(value: Option<&T>) -> String {
+    value.map_or_else(|| "unknown".to_owned(), ToString::to_string)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use teebench_api::files::evidence::GpuIdentity;
+
+    use super::*;
+
+    fn server(arm: &str) -> ServerFacts {
+        ServerFacts {
+            arm: arm.into(),
+            environment: Environment {
+                kernel: Some("6.1".into()),
+                gpus: vec![GpuIdentity {
+                    uuid: format!("GPU-{arm}"),
+                    name: "H100".into(),
+                    vbios_version: None,
+                    memory_total_mib: Some(95830),
+                    power_limit_mw: Some(400_000),
+                }],
+                ..Environment::default()
+            },
+            engine: Some("vllm 0.25.1".into()),
+            num_gpu_blocks: Some(7000),
+            flags_sha256: "0123456789abcdef".into(),
+        }
+    }
+
+    #[rstest]
+    #[case::equal(|_: &mut ServerFacts| {}, &[], 0, 0)]
+    #[case::kernel_is_explained(|s: &mut ServerFacts| s.environment.kernel = Some("6.2-cvm".into()), &[], 0, 1)]
+    #[case::image(|s: &mut ServerFacts| s.engine = Some("vllm 0.26".into()), &[], 1, 0)]
+    #[case::image_allowed(|s: &mut ServerFacts| s.engine = Some("vllm 0.26".into()), &[ParityDifference::Image], 0, 1)]
+    #[case::blocks(|s: &mut ServerFacts| s.num_gpu_blocks = Some(6000), &[], 1, 0)]
+    #[case::power(|s: &mut ServerFacts| s.environment.gpus[0].power_limit_mw = Some(700_000), &[], 1, 0)]
+    #[case::product(|s: &mut ServerFacts| s.environment.gpus[0].name = "H200".into(), &[], 1, 0)]
+    #[case::unknown_is_not_equal(|s: &mut ServerFacts| s.num_gpu_blocks = None, &[], 1, 0)]
+    fn what_the_factor_does_not_explain_breaks_the_comparison(
+        #[case] change: fn(&mut ServerFacts),
+        #[case] allow: &[ParityDifference],
+        #[case] broken: usize,
+        #[case] listed: usize,
+    ) {
+        let mut on = server("on");
+        change(&mut on);
+
+        let parity = compare(&[server("off"), server("off"), on], allow);
+
+        assert_eq!((parity.broken.len(), parity.listed.len()), (broken, listed), "{parity:?}");
+    }
+}

@@ -1,0 +1,245 @@
+//! The machines of an attempt: evidence before and after, power samples, energy.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use teebench_api::{
+    campaign::Tee,
+    files::{
+        energy::EnergyFile,
+        evidence::{Environment, Evidence, EvidenceLevel, GpuIdentity, NonceDocument, Phase},
+        inputs::{RunInputs, ServerInput},
+        run::Window,
+    },
+};
+use teebench_probe::{
+    client::{ClientError, ProbeClient},
+    energy::{self, ClockMapping, ClockOffset, EnergyInputs, GpuInput, Work, mean_power_watts},
+    evidence::{Bound, TeeClaim, supports},
+    power_csv::one_row_a_second,
+    sampler::Sample,
+};
+use thiserror::Error;
+
+/// Samples taken from before and after the window, so that its edges can be interpolated.
+const MARGIN_NS: u64 = 2_000_000_000;
+
+/// A machine did not give what a run needs.
+#[derive(Debug, Error)]
+pub enum MachineError {
+    /// The probe could not be asked.
+    #[error("server {ordinal}: its probe could not be asked for {what}; see the probe's log")]
+    Probe {
+        /// The server's ordinal.
+        ordinal: u32,
+        /// What was asked.
+        what: &'static str,
+        /// What the connection says.
+        #[source]
+        source: ClientError,
+    },
+    /// A file could not be written.
+    #[error("cannot write {}: free space or mend permissions", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// One server's probe with what was asked of it before the run. A server that is not ours has no probe.
+pub struct Machine {
+    ordinal: u32,
+    idle: Option<Window>,
+    probe: Option<Asked>,
+    dir: PathBuf,
+}
+
+struct Asked {
+    client: ProbeClient,
+    before: ClockOffset,
+    gpus: Vec<GpuIdentity>,
+    pre: (NonceDocument, Evidence),
+}
+
+/// What one machine gave after the run.
+pub struct Account {
+    /// The machine, as the evidence before the run has it.
+    pub environment: Environment,
+    /// The level that supports the arm's claim, or why nothing does.
+    pub evidence: Result<EvidenceLevel, Vec<String>>,
+    gpus: Vec<SampledGpu>,
+}
+
+struct SampledGpu {
+    identity: GpuIdentity,
+    clock: ClockMapping,
+    samples: Vec<Sample>,
+    idle: Result<f64, String>,
+}
+
+impl Machine {
+    /// Measures the clock's offset and takes the evidence before the run.
+    pub async fn before(inputs: &RunInputs, server: &ServerInput, out: &Path) -> Result<Self, MachineError> {
+        let ordinal = server.ordinal;
+        let dir = out.join("servers").join(ordinal.to_string());
+        create(&dir.join("evidence"))?;
+        let Some(url) = &server.probe_url else {
+            return Ok(Self { ordinal, idle: None, probe: None, dir });
+        };
+        let fail = |what| move |source| MachineError::Probe { ordinal, what, source };
+        let client = ProbeClient::new(url).map_err(fail("its address"))?;
+        let before = client.clock_offset().await.map_err(fail("its clock"))?;
+        let gpus = client.gpus().await.map_err(fail("its GPUs"))?.gpus;
+        let nonce = nonce(inputs, ordinal, Phase::Pre, None);
+        let evidence = client.evidence(&nonce).await.map_err(fail("evidence"))?;
+        write_json(&dir.join("evidence/nonce-pre.json"), &nonce)?;
+        write_json(&dir.join("evidence/pre.json"), &evidence)?;
+        let pre = (nonce, evidence);
+        Ok(Self { ordinal, idle: server.idle, probe: Some(Asked { client, before, gpus, pre }), dir })
+    }
+
+    /// Pulls the samples of the window, then takes the evidence after the run, bound to the result file.
+    pub async fn after(
+        self,
+        inputs: &RunInputs,
+        window: Window,
+        bench_sha256: &str,
+    ) -> Result<Account, MachineError> {
+        let Self { ordinal, idle, probe, dir } = self;
+        let Some(Asked { client, before, gpus, pre }) = probe else {
+            let evidence = match inputs.tee {
+                Tee::Undeclared => Ok(EvidenceLevel::Declared),
+                Tee::Enabled | Tee::Disabled => Err(vec![format!("server {ordinal} has no probe to give evidence")]),
+            };
+            return Ok(Account { environment: Environment::default(), evidence, gpus: Vec::new() });
+        };
+        let fail = |what| move |source| MachineError::Probe { ordinal, what, source };
+        let after = client.clock_offset().await.map_err(fail("its clock"))?;
+        let clock = ClockMapping { before, after };
+        let from = clock.to_probe(window.start_unix_ns).saturating_sub(MARGIN_NS);
+        let to = clock.to_probe(window.end_unix_ns).saturating_add(MARGIN_NS);
+        let mut sums = Sha256::new();
+        let mut sampled = Vec::new();
+        for identity in gpus {
+            let uuid = identity.uuid.clone();
+            let samples = client.samples(&uuid, from, to).await.map_err(fail("samples"))?;
+            let csv = one_row_a_second(samples.iter());
+            let lines = json_lines(&samples);
+            sums.update(&lines);
+            write(&dir.join(format!("power-{uuid}.jsonl")), &lines)?;
+            write(&dir.join(format!("power-{uuid}.csv")), csv.text.as_bytes())?;
+            let idle = idle_watts(&client, &uuid, idle, &clock).await;
+            sampled.push(SampledGpu { identity, clock, samples, idle });
+        }
+        let nonce = nonce(inputs, ordinal, Phase::Post, Some((bench_sha256, &hex::encode(sums.finalize()))));
+        let evidence = client.evidence(&nonce).await.map_err(fail("evidence"))?;
+        write_json(&dir.join("evidence/nonce-post.json"), &nonce)?;
+        write_json(&dir.join("evidence/post.json"), &evidence)?;
+        let verdict = supports(
+            match inputs.tee {
+                Tee::Enabled => TeeClaim::Enabled,
+                Tee::Disabled => TeeClaim::Disabled,
+                Tee::Undeclared => TeeClaim::Undeclared,
+            },
+            inputs.minimum_evidence.into(),
+            Bound { evidence: &pre.1, nonce: &pre.0 },
+            Bound { evidence: &evidence, nonce: &nonce },
+            inputs.simulated,
+        );
+        let named = |reasons: Vec<String>| reasons.iter().map(|reason| format!("server {ordinal}: {reason}")).collect();
+        Ok(Account { environment: pre.1.environment, evidence: verdict.map_err(named), gpus: sampled })
+    }
+}
+
+/// Energy of the run over distinct GPUs: several servers on one board are one board.
+pub fn energy(inputs: &RunInputs, accounts: &[Account], window: Window, work: Work) -> EnergyFile {
+    let mut idle_reasons = Vec::new();
+    let mut gpus = BTreeMap::new();
+    for gpu in accounts.iter().flat_map(|account| &account.gpus) {
+        let SampledGpu { identity, clock, samples, idle } = gpu;
+        let idle_watts = match idle {
+            Ok(watts) => Some(*watts),
+            Err(reason) => {
+                idle_reasons.push(format!("gpu {}: idle power not measured: {reason}", identity.uuid));
+                None
+            }
+        };
+        gpus.entry(identity.uuid.clone()).or_insert(GpuInput {
+            identity: identity.clone(),
+            clock: *clock,
+            samples,
+            idle_watts,
+        });
+    }
+    let mut file = energy::compute(&EnergyInputs {
+        window: energy::Window { from_unix_ns: window.start_unix_ns, to_unix_ns: window.end_unix_ns },
+        gpus,
+        work: Some(work),
+        minimum_window_seconds: f64::from(inputs.energy.minimum_window_seconds),
+        simulated: inputs.simulated,
+    });
+    idle_reasons.dedup();
+    file.reasons.extend(idle_reasons);
+    file
+}
+
+async fn idle_watts(
+    client: &ProbeClient,
+    uuid: &str,
+    idle: Option<Window>,
+    clock: &ClockMapping,
+) -> Result<f64, String> {
+    let idle = idle.ok_or("energy.idleSeconds is 0, or the servers are not ours")?;
+    let window = energy::Window { from_unix_ns: idle.start_unix_ns, to_unix_ns: idle.end_unix_ns };
+    let from = clock.to_probe(idle.start_unix_ns).saturating_sub(MARGIN_NS);
+    let to = clock.to_probe(idle.end_unix_ns).saturating_add(MARGIN_NS);
+    let samples = client.samples(uuid, from, to).await.map_err(|error| error.to_string())?;
+    mean_power_watts(&samples, window, clock).map_err(|error| error.to_string())
+}
+
+fn nonce(inputs: &RunInputs, ordinal: u32, phase: Phase, results: Option<(&str, &str)>) -> NonceDocument {
+    NonceDocument {
+        v: NonceDocument::VERSION.to_owned(),
+        phase,
+        campaign: inputs.campaign.clone(),
+        run: inputs.run.attempt_path(inputs.attempt),
+        server: ordinal,
+        plan_sha256: inputs.plan_sha256.clone(),
+        salt: inputs.salt.clone(),
+        bench_sha256: results.map(|(bench, _)| bench.to_owned()),
+        samples_sha256: results.map(|(_, samples)| samples.to_owned()),
+    }
+}
+
+fn json_lines(samples: &[Sample]) -> Vec<u8> {
+    let mut lines = Vec::new();
+    for sample in samples {
+        serde_json::to_writer(&mut lines, sample).expect("a sample serialises to JSON, and memory takes every write");
+        lines.push(b'\n');
+    }
+    lines
+}
+
+fn create(dir: &Path) -> Result<(), MachineError> {
+    fs::create_dir_all(dir).map_err(|source| MachineError::Write { path: dir.to_owned(), source })
+}
+
+/// Writes a file of the attempt.
+pub fn write(path: &Path, content: &[u8]) -> Result<(), MachineError> {
+    fs::write(path, content).map_err(|source| MachineError::Write { path: path.to_owned(), source })
+}
+
+/// Writes a value as indented JSON.
+pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), MachineError> {
+    let mut text = serde_json::to_vec_pretty(value).expect("our own types serialise to JSON");
+    text.push(b'\n');
+    write(path, &text)
+}

@@ -1,0 +1,16 @@
+//! One attempt of a run, from its frozen inputs to its files: reset, warm up, fire, gather, judge.
+
+mod attempt;
+mod engine;
+mod from_plan;
+mod load;
+mod machines;
+mod metrics_text;
+mod routers;
+mod step;
+mod validity;
+
+pub use attempt::empty_run_file;
+pub use engine::EngineClient;
+pub use from_plan::run as run_from_plan;
+pub use step::Step;

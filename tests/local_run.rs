@@ -1,0 +1,200 @@
+//! `teebench run` with local processes, as its user runs it: to an answer, through interruptions and faults.
+
+mod support;
+
+use std::{fs, process::Command};
+
+use nix::sys::signal::Signal;
+use support::{count, processes_naming, run, runs, said, send, small, start, teebench, wait_until};
+
+#[test]
+fn a_campaign_runs_to_an_answer_that_its_files_support() {
+    let out = tempfile::tempdir().unwrap();
+
+    let output = run(&small(), out.path(), &[]);
+
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let campaign = out.path().join("small");
+    let runs = runs(&campaign);
+    assert_eq!((runs.len(), count(&runs, "Valid")), (8, 8), "{runs:#?}");
+    for (path, run) in &runs {
+        assert_eq!(run["simulated"], true, "{path}");
+        assert_eq!(run["evidence_level"], "SelfReported", "{path}");
+        let sums = Command::new("sha256sum").args(["--quiet", "-c", "SHA256SUMS"]).current_dir(campaign.join(path)).output();
+        let sums = sums.unwrap();
+        assert!(sums.status.success(), "{path}: {}", said(&sums));
+    }
+    let summary: serde_json::Value = serde_json::from_slice(&fs::read(campaign.join("summary.json")).unwrap()).unwrap();
+    assert!(summary.to_string().contains("\"simulated\":true"));
+    let page = fs::read_to_string(campaign.join("report.html")).unwrap();
+    assert!(page.contains("<svg") && page.to_lowercase().contains("simulated"));
+    assert!(!page.contains("src=\"http"), "the page loads something from a network");
+    let answer = String::from_utf8_lossy(&output.stdout);
+    assert!(answer.contains('%'), "no effect in the answer:\n{answer}");
+    assert!(processes_naming(out.path()).is_empty(), "{:?}", processes_naming(out.path()));
+}
+
+#[test]
+fn runs_of_a_block_get_the_same_requests_and_another_block_gets_others() {
+    let out = tempfile::tempdir().unwrap();
+
+    let output = run(&small(), out.path(), &[]);
+
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let runs = runs(&out.path().join("small"));
+    let seeds = |repetition: u64| -> Vec<u64> {
+        let of = runs.iter().filter(|(_, run)| run["repetition"] == repetition);
+        let mut seeds: Vec<u64> = of.map(|(_, run)| run["seed"].as_u64().unwrap()).collect();
+        seeds.dedup();
+        seeds
+    };
+    assert_eq!((seeds(1).len(), seeds(2).len()), (1, 1));
+    assert_ne!(seeds(1), seeds(2));
+}
+
+#[test]
+fn an_interrupted_campaign_keeps_its_runs_and_continues_without_running_one_twice() {
+    let out = tempfile::tempdir().unwrap();
+    let campaign = out.path().join("small");
+    let child = start(&small(), out.path(), &[]);
+    wait_until("two runs are committed", || runs(&campaign).len() >= 2);
+    send(&child, Signal::SIGINT);
+    let interrupted = child.wait_with_output().unwrap();
+    assert_eq!(interrupted.status.code(), Some(130), "{}", said(&interrupted));
+    wait_until("all children have ended", || processes_naming(out.path()).is_empty());
+    let before: Vec<_> = runs(&campaign).into_iter().filter(|(_, run)| run["validity"] == "Valid").collect();
+    assert!(!before.is_empty());
+
+    let output = run(&small(), out.path(), &[]);
+
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let after = runs(&campaign);
+    for kept in &before {
+        assert!(after.contains(kept), "{} changed", kept.0);
+    }
+    // A boot that was interrupted serves no later run of its block, so that block's finished runs are repeated.
+    assert!(count(&after, "Valid") >= 8, "{after:#?}");
+    assert_eq!(count(&after, "Failed"), 0, "{after:#?}");
+}
+
+#[test]
+fn killing_teebench_leaves_no_process_behind_and_loses_no_finished_run() {
+    let out = tempfile::tempdir().unwrap();
+    let campaign = out.path().join("small");
+    let child = start(&small(), out.path(), &[]);
+    wait_until("a run is committed", || !runs(&campaign).is_empty());
+    let before = runs(&campaign);
+    send(&child, Signal::SIGKILL);
+    child.wait_with_output().unwrap();
+    wait_until("no process is left", || processes_naming(out.path()).is_empty());
+
+    let output = run(&small(), out.path(), &[]);
+
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let after = runs(&campaign);
+    assert!(before.iter().all(|kept| after.contains(kept)));
+}
+
+#[test]
+fn arms_that_ran_apart_are_reported_together_and_said_to_be_so() {
+    let here = tempfile::tempdir().unwrap();
+    let there = tempfile::tempdir().unwrap();
+    for (arm, out) in [("cc-off", &here), ("cc-on", &there)] {
+        let output = run(&small(), out.path(), &["--arm", arm]);
+        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+        assert_eq!(runs(&out.path().join("small")).len(), 4);
+    }
+
+    let report = teebench(&["report"]).arg(here.path()).arg(there.path()).output().unwrap();
+
+    assert_eq!(report.status.code(), Some(0), "{}", said(&report));
+    let text = String::from_utf8_lossy(&report.stdout);
+    assert!(text.contains("cc-off") && text.contains("cc-on"), "{text}");
+    assert!(text.to_lowercase().contains("not interleaved"), "{text}");
+}
+
+#[test]
+fn a_bad_file_starts_nothing() {
+    let out = tempfile::tempdir().unwrap();
+    let file = out.path().join("bad.yaml");
+    let text = fs::read_to_string(small()).unwrap().replace("maxNumSeqs", "maxNumSeq");
+    fs::write(&file, text).unwrap();
+
+    let output = run(&file, &out.path().join("results"), &[]);
+
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    assert!(said(&output).contains("did you mean \"maxNumSeqs\""), "{}", said(&output));
+    assert!(!out.path().join("results").exists());
+}
+
+#[test]
+fn results_of_another_plan_are_refused_and_left_alone() {
+    let out = tempfile::tempdir().unwrap();
+    fs::create_dir_all(out.path().join("small")).unwrap();
+    let other = out.path().join("other.yaml");
+    fs::write(&other, fs::read_to_string(small()).unwrap().replace("seed: 5", "seed: 6")).unwrap();
+    let plan = teebench(&["plan", "-o", "json"]).arg(&other).output().unwrap();
+    fs::write(out.path().join("small/plan.json"), &plan.stdout).unwrap();
+
+    let output = run(&small(), out.path(), &[]);
+
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    assert!(said(&output).contains("another plan"), "{}", said(&output));
+    assert_eq!(fs::read(out.path().join("small/plan.json")).unwrap(), plan.stdout);
+}
+
+#[test]
+fn a_server_that_never_readies_fails_its_runs_with_the_reason() {
+    let out = tempfile::tempdir().unwrap();
+    let file = out.path().join("campaign.yaml");
+    let text = fs::read_to_string(small()).unwrap().replace("readyTimeoutSeconds: 20", "readyTimeoutSeconds: 2");
+    fs::write(&file, text).unwrap();
+
+    let output = run(&file, out.path(), &["--fault", "cc-on/1=never-ready"]);
+
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    let runs = runs(&out.path().join("small"));
+    assert!(count(&runs, "Failed") > 0 && count(&runs, "Valid") == 0, "{runs:#?}");
+    let reason = runs[0].1["reasons"][0]["message"].as_str().unwrap();
+    assert!(reason.contains("cc-on/1") && reason.contains("readyTimeoutSeconds"), "{reason}");
+    assert!(processes_naming(out.path()).is_empty());
+}
+
+#[test]
+fn a_server_that_dies_fails_its_run_with_the_tail_of_its_log_and_its_block_is_repeated() {
+    let out = tempfile::tempdir().unwrap();
+
+    let output = run(&small(), out.path(), &["--fault", "cc-on/0=crash-at-request=40"]);
+
+    let runs = runs(&out.path().join("small"));
+    let died = runs.iter().find(|(_, run)| run["reasons"][0]["code"] == "ServerDied");
+    let (_, died) = died.unwrap_or_else(|| panic!("no run names the death: {}\n{runs:#?}", said(&output)));
+    assert_eq!(died["validity"], "Failed");
+    assert!(died["log_tail"].as_array().is_some_and(|tail| !tail.is_empty()), "{died:#}");
+    let decisions = fs::read_to_string(out.path().join("small/decisions.jsonl")).unwrap();
+    assert!(decisions.contains("BootFailed") || decisions.contains("bootFailed"), "{decisions}");
+}
+
+#[test]
+fn evidence_against_the_arm_makes_its_runs_inconclusive() {
+    let out = tempfile::tempdir().unwrap();
+
+    let output = run(&small(), out.path(), &["--arm", "cc-on", "--fault", "cc-on/0=cc-flip=1"]);
+
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    let runs = runs(&out.path().join("small"));
+    assert!(count(&runs, "Inconclusive") > 0, "{runs:#?}");
+    assert!(runs.iter().any(|(_, run)| run["reasons"][0]["code"] == "Evidence"), "{runs:#?}");
+}
+
+#[test]
+fn a_directory_that_cannot_be_written_is_named() {
+    let out = tempfile::tempdir().unwrap();
+    let blocked = out.path().join("file");
+    fs::write(&blocked, "").unwrap();
+
+    let output = run(&small(), &blocked, &[]);
+
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(said(&output).contains("file/small"), "{}", said(&output));
+}
