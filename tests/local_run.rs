@@ -5,7 +5,7 @@ mod support;
 use std::{fs, process::Command};
 
 use nix::sys::signal::Signal;
-use support::{count, processes_naming, run, runs, said, send, small, start, teebench, wait_until};
+use support::{brief, count, processes_naming, run, runs, said, send, small, start, teebench, wait_until};
 
 #[test]
 fn a_campaign_runs_to_an_answer_that_its_files_support() {
@@ -16,7 +16,7 @@ fn a_campaign_runs_to_an_answer_that_its_files_support() {
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     let campaign = out.path().join("small");
     let runs = runs(&campaign);
-    assert_eq!((runs.len(), count(&runs, "Valid")), (8, 8), "{runs:#?}");
+    assert_eq!((runs.len(), count(&runs, "Valid")), (8, 8), "{}", brief(&runs));
     for (path, run) in &runs {
         assert_eq!(run["simulated"], true, "{path}");
         assert_eq!(run["evidence_level"], "SelfReported", "{path}");
@@ -73,8 +73,8 @@ fn an_interrupted_campaign_keeps_its_runs_and_continues_without_running_one_twic
         assert!(after.contains(kept), "{} changed", kept.0);
     }
     // A boot that was interrupted serves no later run of its block, so that block's finished runs are repeated.
-    assert!(count(&after, "Valid") >= 8, "{after:#?}");
-    assert_eq!(count(&after, "Failed"), 0, "{after:#?}");
+    assert!(count(&after, "Valid") >= 8, "{}", brief(&after));
+    assert_eq!(count(&after, "Failed"), 0, "{}", brief(&after));
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn a_server_that_never_readies_fails_its_runs_with_the_reason() {
 
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
     let runs = runs(&out.path().join("small"));
-    assert!(count(&runs, "Failed") > 0 && count(&runs, "Valid") == 0, "{runs:#?}");
+    assert!(count(&runs, "Failed") > 0 && count(&runs, "Valid") == 0, "{}", brief(&runs));
     let reason = runs[0].1["reasons"][0]["message"].as_str().unwrap();
     assert!(reason.contains("cc-on/1") && reason.contains("readyTimeoutSeconds"), "{reason}");
     assert!(processes_naming(out.path()).is_empty());
@@ -164,11 +164,11 @@ fn a_server_that_never_readies_fails_its_runs_with_the_reason() {
 fn a_server_that_dies_fails_its_run_with_the_tail_of_its_log_and_its_block_is_repeated() {
     let out = tempfile::tempdir().unwrap();
 
-    let output = run(&small(), out.path(), &["--fault", "cc-on/0=crash-at-request=40"]);
+    let output = run(&small(), out.path(), &["--fault", "cc-on/0=crash-at-request=20"]);
 
     let runs = runs(&out.path().join("small"));
     let died = runs.iter().find(|(_, run)| run["reasons"][0]["code"] == "ServerDied");
-    let (_, died) = died.unwrap_or_else(|| panic!("no run names the death: {}\n{runs:#?}", said(&output)));
+    let (_, died) = died.unwrap_or_else(|| panic!("no run names the death: {}\n{}", said(&output), brief(&runs)));
     assert_eq!(died["validity"], "Failed");
     assert!(died["log_tail"].as_array().is_some_and(|tail| !tail.is_empty()), "{died:#}");
     let decisions = fs::read_to_string(out.path().join("small/decisions.jsonl")).unwrap();
@@ -183,8 +183,8 @@ fn evidence_against_the_arm_makes_its_runs_inconclusive() {
 
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
     let runs = runs(&out.path().join("small"));
-    assert!(count(&runs, "Inconclusive") > 0, "{runs:#?}");
-    assert!(runs.iter().any(|(_, run)| run["reasons"][0]["code"] == "Evidence"), "{runs:#?}");
+    assert!(count(&runs, "Inconclusive") > 0, "{}", brief(&runs));
+    assert!(runs.iter().any(|(_, run)| run["reasons"][0]["code"] == "Evidence"), "{}", brief(&runs));
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The statistics equal numpy's and scipy's to 1e-9; `tests/oracle/make_oracle.py` made the figures.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
+
 use std::{collections::BTreeMap, path::Path};
 
 use serde::Deserialize;
@@ -174,7 +176,7 @@ fn metrics_of_vllms_own_files_equal_numpys() {
     assert!(files.len() >= 4);
     for file in files {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(&file.file);
-        let metrics = measure_run(&read_bench(&path).unwrap(), None, &[], None);
+        let metrics = measure_run(&read_bench(&path).unwrap(), None, &[], None, None);
         assert_eq!(metrics.completed, file.requests as u64);
         for measure in [Measure::TTFT, Measure::ITL, Measure::TPOT, Measure::E2EL].concat().iter().map(|pair| pair.1) {
             match metrics.values.get(&measure) {

@@ -1,5 +1,7 @@
 //! What is read from a results tree, what is left out, and why.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
+
 mod support;
 
 use std::{fs, path::Path};

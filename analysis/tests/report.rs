@@ -1,5 +1,7 @@
 //! What every report shows of a summary.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
+
 mod support;
 
 use std::process::ExitCode;

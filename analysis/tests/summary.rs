@@ -1,5 +1,7 @@
 //! What a summary says of trees whose true effects are known.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
+
 mod support;
 
 use std::{fs, path::Path};

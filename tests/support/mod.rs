@@ -72,6 +72,11 @@ fn collect(dir: &Path, root: &Path, found: &mut Vec<(String, Value)>) {
     }
 }
 
+/// Each run with its verdict and reasons, for messages.
+pub fn brief(runs: &[(String, Value)]) -> String {
+    runs.iter().map(|(path, run)| format!("{path}: {} {}\n", run["validity"], run["reasons"])).collect()
+}
+
 /// How many committed runs have this verdict.
 pub fn count(runs: &[(String, Value)], verdict: &str) -> usize {
     runs.iter().filter(|(_, run)| run["validity"] == verdict).count()

@@ -30,6 +30,9 @@ pub enum Measure {
     E2elP50,
     E2elP95,
     E2elP99,
+    TtftFromIntendedP50,
+    E2elFromIntendedP50,
+    MeanConcurrency,
     PrefixHitRate,
     JoulesPerOutputToken,
     JoulesPerTotalToken,
@@ -65,7 +68,7 @@ const STATISTICS: [Statistic; 4] =
 
 impl Measure {
     /// All metrics, in the order in which they are shown.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 30] = [
         Self::OutputThroughput,
         Self::TotalTokenThroughput,
         Self::RequestThroughput,
@@ -86,6 +89,9 @@ impl Measure {
         Self::E2elP50,
         Self::E2elP95,
         Self::E2elP99,
+        Self::TtftFromIntendedP50,
+        Self::E2elFromIntendedP50,
+        Self::MeanConcurrency,
         Self::PrefixHitRate,
         Self::JoulesPerOutputToken,
         Self::JoulesPerTotalToken,
@@ -134,6 +140,9 @@ impl Measure {
             Self::E2elP50 => "e2el_p50",
             Self::E2elP95 => "e2el_p95",
             Self::E2elP99 => "e2el_p99",
+            Self::TtftFromIntendedP50 => "ttft_from_intended_p50",
+            Self::E2elFromIntendedP50 => "e2el_from_intended_p50",
+            Self::MeanConcurrency => "mean_concurrency",
             Self::PrefixHitRate => "prefix_hit_rate",
             Self::JoulesPerOutputToken => "joules_per_output_token",
             Self::JoulesPerTotalToken => "joules_per_total_token",
@@ -168,6 +177,9 @@ impl Measure {
             Self::E2elP50 => "median E2E latency",
             Self::E2elP95 => "p95 E2E latency",
             Self::E2elP99 => "p99 E2E latency",
+            Self::TtftFromIntendedP50 => "median TTFT from the planned arrival",
+            Self::E2elFromIntendedP50 => "median E2E latency from the planned arrival",
+            Self::MeanConcurrency => "mean concurrency",
             Self::PrefixHitRate => "prefix cache hit rate",
             Self::JoulesPerOutputToken => "energy per output token",
             Self::JoulesPerTotalToken => "energy per token",
@@ -199,7 +211,10 @@ impl Measure {
             | Self::E2elMean
             | Self::E2elP50
             | Self::E2elP95
-            | Self::E2elP99 => "ms",
+            | Self::E2elP99
+            | Self::TtftFromIntendedP50
+            | Self::E2elFromIntendedP50 => "ms",
+            Self::MeanConcurrency => "requests",
             Self::PrefixHitRate => "%",
             Self::JoulesPerOutputToken | Self::JoulesPerTotalToken => "J/token",
             Self::JoulesPerRequest => "J/request",
@@ -229,6 +244,10 @@ impl Measure {
             Self::E2elMean | Self::E2elP50 | Self::E2elP95 | Self::E2elP99 => {
                 "from sending a request to its last chunk"
             }
+            Self::TtftFromIntendedP50 | Self::E2elFromIntendedP50 => {
+                "the same latency from when the request was to be sent: what a late send hides (open loop only)"
+            }
+            Self::MeanConcurrency => "requests in flight, averaged over the window",
             Self::PrefixHitRate => {
                 "prompt tokens found in a server's prefix cache over those looked up, all servers together, in the window"
             }
@@ -250,7 +269,7 @@ impl Measure {
             | Self::RequestThroughput
             | Self::Goodput
             | Self::PrefixHitRate => Direction::Higher,
-            Self::MeanPower | Self::Duration => Direction::Neutral,
+            Self::MeanConcurrency | Self::MeanPower | Self::Duration => Direction::Neutral,
             _ => Direction::Lower,
         }
     }
@@ -258,7 +277,7 @@ impl Measure {
     /// Whether two cells are compared by the ratio of this metric. Counts and shares, which may be zero, are not.
     #[must_use]
     pub const fn is_compared(self) -> bool {
-        !matches!(self, Self::PrefixHitRate | Self::FailedRequests | Self::Duration)
+        !matches!(self, Self::MeanConcurrency | Self::PrefixHitRate | Self::FailedRequests | Self::Duration)
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use teebench_api::{
     campaign::Slo,
     files::{
+        client::{ClientFile, Distribution},
         energy::{EnergyFile, EnergyVerdict},
         run::ServerRecord,
     },
@@ -54,15 +55,17 @@ impl RunMetrics {
     }
 }
 
-/// Metrics of one run from its result file, its servers' records and its energy file.
+/// Metrics of one run from its result file, its servers' records, the client's account and the energy file.
 #[must_use]
 pub fn measure_run(
     bench: &BenchFile,
     slo: Option<&Slo>,
     servers: &[ServerRecord],
+    client: Option<&ClientFile>,
     energy: Option<&EnergyFile>,
 ) -> RunMetrics {
     let mut metrics = bench_metrics(bench, slo);
+    metrics.record(client_metrics(client));
     metrics.record([(Measure::PrefixHitRate, prefix_hit_rate(servers))]);
     metrics.record(energy_metrics(energy));
     metrics
@@ -162,6 +165,19 @@ fn goodput(bench: &BenchFile, requests: &Completed, slo: Option<&Slo>) -> Result
         })
         .count();
     if bench.duration > 0.0 { Ok(good as f64 / bench.duration) } else { Err("the run has no duration".to_owned()) }
+}
+
+fn client_metrics(client: Option<&ClientFile>) -> [Measured; 3] {
+    let missing = || "no client file".to_owned();
+    let median = |of: fn(&ClientFile) -> Option<Distribution>| {
+        let client = client.ok_or_else(missing)?;
+        of(client).map(|found| found.p50).ok_or_else(|| "requests have no planned arrival in a closed loop".to_owned())
+    };
+    [
+        (Measure::TtftFromIntendedP50, median(|client| client.ttft_from_intended_ms)),
+        (Measure::E2elFromIntendedP50, median(|client| client.e2el_from_intended_ms)),
+        (Measure::MeanConcurrency, client.map(|client| client.mean_concurrency).ok_or_else(missing)),
+    ]
 }
 
 fn prefix_hit_rate(servers: &[ServerRecord]) -> Result<f64, String> {

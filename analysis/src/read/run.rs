@@ -4,6 +4,7 @@ use std::path::Path;
 
 use teebench_api::{
     files::{
+        client::ClientFile,
         energy::EnergyFile,
         run::{RunFile, Verdict},
     },
@@ -95,8 +96,10 @@ impl ReadRun {
             return Ok(Self { file, metrics: None, energy: None });
         }
         let energy: Option<EnergyFile> = read_json_if_present(&directory.join("energy.json"), "energy file")?;
+        let client: Option<ClientFile> = read_json_if_present(&directory.join("client.json"), "client file")?;
         let bench = read_bench(&directory.join("bench.json"))?;
-        let metrics = Some(measure_run(&bench, condition.slo.as_ref(), &file.servers, energy.as_ref()));
+        let metrics =
+            Some(measure_run(&bench, condition.slo.as_ref(), &file.servers, client.as_ref(), energy.as_ref()));
         Ok(Self { file, metrics, energy })
     }
 }

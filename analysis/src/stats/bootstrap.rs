@@ -21,8 +21,11 @@ pub const RESAMPLES: usize = 10_000;
 pub struct Bootstrap {
     seed: u64,
     resamples: usize,
-    drawn: Mutex<BTreeMap<(usize, Side), Arc<[usize]>>>,
+    drawn: Mutex<BTreeMap<(usize, Side), Draws>>,
 }
+
+/// Indices into a sample, one resample after the other.
+type Draws = Arc<[usize]>;
 
 /// The two samples of a difference are drawn each for itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,7 +63,7 @@ impl Bootstrap {
     }
 
     /// Indices below `count`, `count` of them for each resample.
-    fn draws(&self, count: usize, side: Side) -> Arc<[usize]> {
+    fn draws(&self, count: usize, side: Side) -> Draws {
         let mut drawn = self.drawn.lock().unwrap_or_else(PoisonError::into_inner);
         let draws = drawn.entry((count, side)).or_insert_with(|| {
             let mut random = ChaCha8Rng::seed_from_u64(self.seed);

@@ -8,9 +8,9 @@ use teebench_api::{
 use super::{
     Answer, AnswerKind, CellName, ConditionSummary, Contrast, ContrastKind, Difference, ExperimentSummary, Figures,
     contrasts::{arm_pairs, baseline_router},
-    format::{counted, listed, percent_interval},
+    format::{counted, listed, number, percent_interval},
 };
-use crate::metrics::Measure;
+use crate::{metrics::Measure, stats};
 
 /// What the campaign asks, in a sentence.
 pub fn question(plan: &Plan) -> String {
@@ -148,7 +148,9 @@ fn clause(contrast: &Contrast, measure: Measure, kind: ContrastKind) -> Option<S
     let change = percent_interval(figures);
     let said = match figures.verdict {
         Difference::Different => String::new(),
-        Difference::Equivalent => ", equal within 2 %".to_owned(),
+        Difference::Equivalent => {
+            format!(", equal within {}\u{202f}%", number(100.0 * stats::Margin::default().0))
+        }
         Difference::Inconclusive => ", inconclusive".to_owned(),
     };
     Some(match kind {

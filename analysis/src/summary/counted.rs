@@ -61,7 +61,11 @@ pub fn groups(campaigns: &[Campaign]) -> Vec<Group<'_>> {
                 group.sources.push(campaign);
             }
             None => {
-                groups.push(Group { plan: &campaign.plan, plan_sha256: &campaign.plan_sha256, sources: vec![campaign] })
+                groups.push(Group {
+                    plan: &campaign.plan,
+                    plan_sha256: &campaign.plan_sha256,
+                    sources: vec![campaign],
+                });
             }
         }
     }

@@ -12,16 +12,19 @@ mod model;
 mod money;
 mod notes;
 mod parity;
+mod results;
 
 pub use self::{
     build::{directories_by_group, summarise},
     format::{amount, number, percent_interval, signed_percent},
     headline::headline_text,
     model::{
-        Answer, AnswerKind, ArmSummary, Bounds, CampaignSummary, Cell, CellMoney, CellName, ConditionSummary, Contrast,
-        ContrastKind, Cost, CostChange, Difference, Drift, EffectSummary, EvidenceCount, ExperimentSummary, Figures,
-        MetricSummary, Note, NoteCode, PMethod, ParityKind, ParityRow, ParityValues, ReasonCount, RunEntry, RunState,
-        Source, Summary, ValidityCounts,
+        Answer, AnswerKind, ArmSummary, CampaignSummary, EvidenceCount, Note, NoteCode, ParityKind, ParityRow,
+        ParityValues, ReasonCount, RunEntry, RunState, Source, Summary, ValidityCounts,
+    },
+    results::{
+        Bounds, Cell, CellMoney, CellName, ConditionSummary, Contrast, ContrastKind, Cost, CostChange, Difference,
+        Drift, EffectSummary, ExperimentSummary, Figures, MetricSummary, PMethod,
     },
 };
 

@@ -15,7 +15,7 @@ use rand_distr::{Distribution as _, StandardNormal};
 use serde_json::{Value, json};
 use teebench_api::{
     campaign::BenchmarkCampaignSpec,
-    files::{energy::EnergyFile, run::RunFile},
+    files::{client::ClientFile, energy::EnergyFile, run::RunFile},
     plan::{self, Block, Plan, PlannedRun},
     policy::RouterPolicySpec,
 };
@@ -140,8 +140,10 @@ impl Tree {
         let bench = self.bench(speed, &run.router, &mut random);
         let file = self.run_file(plan, index, block, run, position);
         let energy = self.energy(&bench, &run.arm);
+        let client = self.client(&bench);
         write_json(&directory, "run.json", &serde_json::to_value(file).unwrap());
         write_json(&directory, "bench.json", &bench);
+        write_json(&directory, "client.json", &serde_json::to_value(client).unwrap());
         write_json(&directory, "energy.json", &serde_json::to_value(energy).unwrap());
         fs::write(directory.join("SHA256SUMS"), "").unwrap();
     }
@@ -213,6 +215,22 @@ impl Tree {
                 "evidence_level": "SelfReported", "validity": "Valid", "reasons": []
             }),
         ))
+        .unwrap()
+    }
+
+    fn client(&self, bench: &Value) -> ClientFile {
+        let latencies = bench["latencies"].as_array().unwrap();
+        let distribution =
+            |p50: &Value| json!({"count": self.requests, "mean": p50, "p50": p50, "p95": p50, "p99": p50, "max": p50});
+        let none = Value::Null;
+        serde_json::from_value(json!({
+            "schema_version": 1, "verdict": "ok", "reasons": [], "window_start_unix_ns": 1, "window_end_unix_ns": 2,
+            "send_lateness_ms": distribution(&json!(0.2)), "e2el_from_intended_ms": distribution(&json!(400.0)),
+            "ttft_from_intended_ms": distribution(&json!(90.0)), "ttft_first_chunk_ms": none,
+            "ttft_first_output_ms": none, "peak_concurrency": 40, "mean_concurrency": 5.5,
+            "peak_output_tokens_per_s": 600.0, "cpu_share": 0.1, "sockets_opened": latencies.len(),
+            "steady_state": none, "partial": false, "intended_start_s": []
+        }))
         .unwrap()
     }
 

@@ -83,7 +83,7 @@ fn assert_blocks_are_whole(world: &World) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
 
     #[test]
     fn interruptions_at_any_step_change_nothing_that_counts(

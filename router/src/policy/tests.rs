@@ -225,7 +225,9 @@ fn a_spill_makes_the_new_worker_a_holder_too() {
 fn a_slow_first_answer_is_remembered_as_slow() {
     let mut engine = engine(tree("LatencyFactor"), 2);
     engine.succeeded(WorkerIndex(0), 1000.0);
-    engine.succeeded(WorkerIndex(1), 400.0);
+    for _ in 0..20 {
+        engine.succeeded(WorkerIndex(1), 400.0);
+    }
     for worker in 0..2 {
         engine.begin(WorkerIndex(worker), 100);
     }

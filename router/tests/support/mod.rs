@@ -56,6 +56,17 @@ pub fn event_stream() -> (Response<UpstreamBody>, mpsc::Sender<io::Result<Bytes>
     (response, sender)
 }
 
+/// A server whose streams a test feeds: each request's sender comes over the channel.
+pub async fn streaming() -> (Upstream, mpsc::UnboundedReceiver<mpsc::Sender<io::Result<Bytes>>>) {
+    let (streams, started) = mpsc::unbounded_channel();
+    let upstream = Upstream::start(move |_, _| {
+        let (response, sender) = event_stream();
+        streams.send(sender).unwrap();
+        async { response }
+    });
+    (upstream.await, started)
+}
+
 /// What a server saw of a request.
 #[derive(Clone, Debug)]
 pub struct Seen {

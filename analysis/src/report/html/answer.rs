@@ -12,10 +12,10 @@ use crate::{
 };
 
 /// The whole first screen: what was found at the left, on what it rests at the right.
-pub fn section(campaign: &CampaignSummary) -> Markup {
+pub fn section(id: &str, campaign: &CampaignSummary) -> Markup {
     html! {
-        section class="answer" aria-labelledby="question" {
-            p class="question" id="question" { (campaign.question) }
+        section class="answer" aria-labelledby=(id) {
+            p class="question" id=(id) { (campaign.question) }
             div class="columns" {
                 div {
                     @for (kind, name) in [

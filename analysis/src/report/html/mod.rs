@@ -71,7 +71,7 @@ fn campaign_page(index: usize, campaign: &CampaignSummary, links: &Links, tool_v
             }
         }
         main id=[(index == 0).then_some("results")] {
-            (answer::section(campaign))
+            (answer::section(&format!("c{index}-question"), campaign))
             nav aria-label="Contents" {
                 ul {
                     @for (position, experiment) in campaign.experiments.iter().enumerate() {
