@@ -1,5 +1,7 @@
 //! `teebench run` with local processes, as its user runs it: to an answer, through interruptions and faults.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 mod support;
 
 use std::{fs, process::Command};
@@ -20,7 +22,8 @@ fn a_campaign_runs_to_an_answer_that_its_files_support() {
     for (path, run) in &runs {
         assert_eq!(run["simulated"], true, "{path}");
         assert_eq!(run["evidence_level"], "SelfReported", "{path}");
-        let sums = Command::new("sha256sum").args(["--quiet", "-c", "SHA256SUMS"]).current_dir(campaign.join(path)).output();
+        let sums =
+            Command::new("sha256sum").args(["--quiet", "-c", "SHA256SUMS"]).current_dir(campaign.join(path)).output();
         let sums = sums.unwrap();
         assert!(sums.status.success(), "{path}: {}", said(&sums));
     }

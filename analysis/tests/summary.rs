@@ -118,6 +118,11 @@ fn five_pairs_are_said_to_prove_nothing() {
     let found = figures(contrast(&campaign, ContrastKind::Arms, "direct"), Measure::OutputThroughput);
     assert_eq!((found.n, found.verdict, found.least_p), (5, Difference::Inconclusive, Some(0.0625)));
     assert!(has_note(&campaign, NoteCode::FewPairs));
+    assert!(
+        campaign.answers[0].text.contains("(all inconclusive; 95 % intervals, 5 pairs"),
+        "{}",
+        campaign.answers[0].text
+    );
     let cell = &campaign.experiments[0].conditions[0].cells[0];
     assert!(cell.metrics.iter().all(|metric| metric.interval.is_none()));
 }
@@ -176,6 +181,7 @@ fn arrivals_that_outrun_completions_are_named() {
     assert!(condition.cells.iter().all(|cell| cell.overloaded_runs == 6), "{:?}", condition.cells[0]);
     let note = condition.notes.iter().find(|note| note.code == NoteCode::Overload).unwrap();
     assert!(note.text.contains("latency grows with the length of the run"), "{}", note.text);
+    assert!(campaign.answers.iter().all(|answer| answer.text.contains("overload")));
     assert!(!has_note(&only(&Tree::default()), NoteCode::Overload));
 }
 

@@ -31,11 +31,15 @@ struct Case {
 impl Case {
     /// A chat whose prompt the chosen one of four workers holds, in a tree with other prompts of the same length.
     fn new(bytes: usize) -> Self {
-        let words = ["the ", "router ", "holds ", "\"prefixes\" ", "of many\n", "prompts, ", "and é "];
+        // Prose: lines of some eighty bytes, now and then a quoted word and a letter outside ASCII.
+        let words = ["the ", "router ", "holds ", "prefixes ", "of many ", "prompts, ", "and café "];
         let text = |seed: usize| -> String {
-            let pick =
-                |step: usize| words[(step.wrapping_mul(2_654_435_761).wrapping_add(seed * 97) >> 7) % words.len()];
-            let mut text: String = (0..bytes / 4).map(pick).collect();
+            let word = |step: usize| match step % 60 {
+                12 | 24 | 36 | 48 | 59 => "line.\n",
+                30 => "\"quoted\" ",
+                _ => words[(step.wrapping_mul(2_654_435_761).wrapping_add(seed * 97) >> 7) % words.len()],
+            };
+            let mut text: String = (0..bytes / 4).map(word).collect();
             text.truncate((0..=bytes).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0));
             text
         };

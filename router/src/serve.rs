@@ -182,10 +182,12 @@ impl Running {
         join(control_thread);
     }
 
-    /// Breaks everything off at once.
+    /// Breaks everything off at once. Blocks until all threads ended.
     pub fn abort(self) {
-        self.stopped.cancel();
-        self.stop(Duration::ZERO);
+        let Self { data: _, control: _, control_side: _, draining: _, stopped, threads, control_thread } = self;
+        stopped.cancel();
+        threads.into_iter().for_each(join);
+        join(control_thread);
     }
 }
 

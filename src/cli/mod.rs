@@ -86,7 +86,8 @@ impl Cli {
 
 fn start_logging(json: bool) {
     let filter = EnvFilter::try_from_env("TEEBENCH_LOG").unwrap_or_else(|_| EnvFilter::new("warn,teebench=info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_ansi(stderr().is_terminal());
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_ansi(stderr().is_terminal());
     if json {
         builder.json().init();
     } else {

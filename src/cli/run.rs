@@ -43,13 +43,14 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         models: model.into_iter().map(|(name, dir)| (name, PathBuf::from(dir))).collect(),
         faults: fault,
     };
-    let planned = match local::planned(&file, simulate).and_then(|planned| options.check(&planned.plan).map(|()| planned)) {
-        Ok(planned) => planned,
-        Err(refusal) => {
-            eprintln!("{refusal}");
-            return Ok(ExitCode::from(BAD_INPUT));
-        }
-    };
+    let planned =
+        match local::planned(&file, simulate).and_then(|planned| options.check(&planned.plan).map(|()| planned)) {
+            Ok(planned) => planned,
+            Err(refusal) => {
+                eprintln!("{refusal}");
+                return Ok(ExitCode::from(BAD_INPUT));
+            }
+        };
     let end = local::run(planned, options)?;
     Ok(ExitCode::from(match end {
         End::Completed => DONE,

@@ -263,10 +263,8 @@ pub fn commit_unfinished(tree: &Tree) -> Result<(), TreeError> {
     for (inputs, dir) in tree.unfinished()? {
         let mut run = empty_run_file(&inputs);
         let message = "teebench ended while it ran".to_owned();
-        run.validity = Validity {
-            validity: Verdict::Interrupted,
-            reasons: vec![Reason { code: ReasonCode::Stopped, message }],
-        };
+        run.validity =
+            Validity { validity: Verdict::Interrupted, reasons: vec![Reason { code: ReasonCode::Stopped, message }] };
         commit(tree, run, &dir);
     }
     Ok(())
@@ -300,9 +298,11 @@ fn deadline_seconds(condition: &Condition) -> u64 {
         .or_else(|| toolbench.as_ref().map(|toolbench| toolbench.prompts))
         .or_else(|| toolbench_file.as_ref().map(|file| file.prompts))
         .unwrap_or(1);
-    let arriving = condition.load.request_rate_milli.map_or(0, |rate| u64::from(prompts) * 1000 / u64::from(rate.max(1)));
+    let arriving =
+        condition.load.request_rate_milli.map_or(0, |rate| u64::from(prompts) * 1000 / u64::from(rate.max(1)));
     let one_seconds = u64::from(condition.output_tokens) * SLOWEST_TOKEN_MS / 1000 + 1;
-    let serving = u64::from(prompts) * one_seconds / u64::from(condition.load.max_concurrency.unwrap_or(prompts).max(1));
+    let serving =
+        u64::from(prompts) * one_seconds / u64::from(condition.load.max_concurrency.unwrap_or(prompts).max(1));
     AROUND_SECONDS + 10 * arriving.max(serving)
 }
 
@@ -332,7 +332,9 @@ impl LogMarks {
 
 fn sizes(dir: &Path) -> Vec<(PathBuf, u64)> {
     let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
-    entries.filter_map(|entry| entry.ok().and_then(|entry| Some((entry.path(), entry.metadata().ok()?.len())))).collect()
+    entries
+        .filter_map(|entry| entry.ok().and_then(|entry| Some((entry.path(), entry.metadata().ok()?.len()))))
+        .collect()
 }
 
 fn copy_part(path: &Path, from: u64, dir: &Path) -> std::io::Result<()> {

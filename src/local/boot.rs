@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     engine_command::{EngineProgram, Placement, Weights, deal_gpus, engine_command},
-    options::{Options, vllm_program, visible_gpus},
+    options::{Options, visible_gpus, vllm_program},
     parity::{Parity, ServerFacts, compare},
     ports::free_ports,
     server::{Server, ServerSpec},

@@ -104,9 +104,11 @@ impl ChildSpec {
             });
         }
         let mut child = Command::from(command).kill_on_drop(true).spawn().map_err(fail)?;
-        let pid = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw).ok_or_else(|| {
-            fail(io::Error::other("the child has no process id"))
-        })?;
+        let pid = child
+            .id()
+            .and_then(|id| i32::try_from(id).ok())
+            .map(Pid::from_raw)
+            .ok_or_else(|| fail(io::Error::other("the child has no process id")))?;
         let stdout = child.stdout.take().map(|stdout| BufReader::new(stdout).lines());
         Ok(Running { title, child, pid, stdout })
     }

@@ -164,8 +164,12 @@ impl Driver {
         let now = Timestamp::now();
         if let Some(up) = &mut self.servers
             && up.state == ServerState::Ready
-            && let Some((name, how)) =
-                up.booted.arms.values_mut().flatten().find_map(|server| server.ended().map(|how| (server.name().to_owned(), how)))
+            && let Some((name, how)) = up
+                .booted
+                .arms
+                .values_mut()
+                .flatten()
+                .find_map(|server| server.ended().map(|how| (server.name().to_owned(), how)))
         {
             up.state = ServerState::Failed { reason: format!("server {name} ended{how}") };
         }

@@ -233,9 +233,7 @@ pub fn deal_gpus(
         ));
     }
     let at = |index: u32| visible[(index % available) as usize].clone();
-    Ok((0..servers)
-        .map(|server| (0..each).map(|gpu| at(already_taken + server * each + gpu)).collect())
-        .collect())
+    Ok((0..servers).map(|server| (0..each).map(|gpu| at(already_taken + server * each + gpu)).collect()).collect())
 }
 
 #[cfg(test)]
@@ -310,11 +308,8 @@ mod tests {
         #[case] expected: Result<&str, &str>,
     ) {
         let visible: Vec<String> = visible.chars().map(String::from).collect();
-        let settings = EngineSettings {
-            tensor_parallel_size: Some(each),
-            num_gpu_blocks: blocks,
-            ..EngineSettings::default()
-        };
+        let settings =
+            EngineSettings { tensor_parallel_size: Some(each), num_gpu_blocks: blocks, ..EngineSettings::default() };
         match (deal_gpus(&visible, servers, &settings, taken), expected) {
             (Ok(dealt), Ok(expected)) => {
                 let dealt: Vec<String> = dealt.iter().map(|gpus| gpus.join(",")).collect();

@@ -34,8 +34,10 @@ impl View {
         let all = MultiProgress::new();
         let bar = all.add(ProgressBar::new(runs_total as u64).with_message(campaign.to_owned()));
         bar.set_style(
-            ProgressStyle::with_template("{msg:28!} {bar:32.cyan/dim} {pos:>4}/{len} runs  {elapsed} gone, {eta} to go")
-                .expect("the template is fixed and tested"),
+            ProgressStyle::with_template(
+                "{msg:28!} {bar:32.cyan/dim} {pos:>4}/{len} runs  {elapsed} gone, {eta} to go",
+            )
+            .expect("the template is fixed and tested"),
         );
         bar.set_position(runs_done as u64);
         // The time to go is that of the runs still to do, not of those found done.

@@ -121,7 +121,9 @@ impl Options {
         for router in &spec.routers {
             if router.service_ref.is_some() && !self.routers.contains_key(&router.name) {
                 let name = &router.name;
-                return refuse(format!("router \"{name}\" is a Service of a cluster; give its address by --router {name}=URL"));
+                return refuse(format!(
+                    "router \"{name}\" is a Service of a cluster; give its address by --router {name}=URL"
+                ));
             }
         }
         for name in self.routers.keys() {
@@ -133,7 +135,9 @@ impl Options {
         for arm in spec.arms.iter().filter(|arm| self.arm.as_ref().is_none_or(|only| *only == arm.name)) {
             if arm.service_ref.is_some() {
                 let name = &arm.name;
-                return refuse(format!("arm \"{name}\" is a Service of a cluster, which local processes do not reach; choose the other arms by --arm"));
+                return refuse(format!(
+                    "arm \"{name}\" is a Service of a cluster, which local processes do not reach; choose the other arms by --arm"
+                ));
             }
         }
         for (server, fault) in &self.faults {
@@ -143,7 +147,8 @@ impl Options {
             if let Err(error) = fault.parse::<Fault>() {
                 return refuse(format!("--fault {server}={fault}: {error}"));
             }
-            let servers = spec.arms.iter().flat_map(|arm| (0..plan.replicas()).map(move |n| format!("{}/{n}", arm.name)));
+            let servers =
+                spec.arms.iter().flat_map(|arm| (0..plan.replicas()).map(move |n| format!("{}/{n}", arm.name)));
             let servers: Vec<String> = servers.collect();
             if !servers.contains(server) {
                 return refuse(unknown("--fault", server, &servers.join(", ")));
@@ -151,7 +156,8 @@ impl Options {
         }
         if spec.engine.vllm.is_some() && vllm_program().is_none() {
             return refuse(
-                "spec.engine.vllm: no vllm program is on the PATH; install vLLM, or use --simulate for a dry run".to_owned(),
+                "spec.engine.vllm: no vllm program is on the PATH; install vLLM, or use --simulate for a dry run"
+                    .to_owned(),
             );
         }
         Ok(())

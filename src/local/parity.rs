@@ -28,10 +28,13 @@ pub struct Parity {
     pub listed: Vec<String>,
 }
 
+/// What is compared: its name, the difference that may be allowed (none where the factor explains it), and how it is read.
+type Fact = (&'static str, Option<ParityDifference>, fn(&ServerFacts) -> String);
+
 /// Compares the arms. Every fact is compared as the set of values found on an arm's servers.
 pub fn compare(servers: &[ServerFacts], allow: &[ParityDifference]) -> Parity {
     let mut parity = Parity::default();
-    let facts: [(&str, Option<ParityDifference>, fn(&ServerFacts) -> String); 9] = [
+    let facts: [Fact; 9] = [
         ("GPU product, count and memory", Some(ParityDifference::GpuProduct), gpu_product),
         ("engine version", Some(ParityDifference::Image), |server| shown(server.engine.as_ref())),
         ("engine settings", Some(ParityDifference::Flags), |server| server.flags_sha256[..12].to_owned()),

@@ -54,7 +54,9 @@ pub enum ServerError {
         how: String,
     },
     /// The engine served no token in time.
-    #[error("server {name}: no token within {seconds} s; raise spec.engine.readyTimeoutSeconds or see its log ({last})")]
+    #[error(
+        "server {name}: no token within {seconds} s; raise spec.engine.readyTimeoutSeconds or see its log ({last})"
+    )]
     NotReady {
         /// Arm and ordinal.
         name: String,

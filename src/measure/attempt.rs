@@ -242,10 +242,7 @@ async fn collect(
     run: &mut RunFile,
 ) -> Result<(), AttemptError> {
     let Gathering { inputs, out, http, engines, epochs, before, result } = gathering;
-    let window = Window {
-        start_unix_ns: measured.window.start_unix_ns,
-        end_unix_ns: measured.window.end_unix_ns,
-    };
+    let window = Window { start_unix_ns: measured.window.start_unix_ns, end_unix_ns: measured.window.end_unix_ns };
     run.window = Some(window);
     let bench = out.join("bench.json");
     write_bench_json(measured, result, &bench)?;

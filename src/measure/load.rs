@@ -54,15 +54,15 @@ pub fn prepare(inputs: &RunInputs) -> Result<Prepared, LoadInputError> {
     let requests = dataset::requests(&inputs.dataset, parameters)?;
     let warmup = dataset::warmup_requests(&*requests, inputs.warmup_requests as usize, inputs.seed);
     let LoadPoint { request_rate_milli, burstiness_milli, max_concurrency } = inputs.load;
-    let burstiness = Burstiness::new(f64::from(burstiness_milli) / 1000.0)
-        .ok_or(LoadInputError::Burstiness(burstiness_milli))?;
+    let burstiness =
+        Burstiness::new(f64::from(burstiness_milli) / 1000.0).ok_or(LoadInputError::Burstiness(burstiness_milli))?;
     let arrivals = match request_rate_milli {
         Some(rate) => Arrivals::Rate { requests_per_s: f64::from(rate) / 1000.0, burstiness },
         None => Arrivals::AllAtOnce { burstiness },
     };
     let num_prompts = requests.len() as u64;
     let load = LoadSpec {
-        arrivals: arrivals.clone(),
+        arrivals,
         max_concurrency: max_concurrency.and_then(NonZeroU32::new),
         // Every request of a run asks for the same work, whatever the model would say.
         ignore_eos: true,
@@ -140,9 +140,11 @@ fn targets(inputs: &RunInputs) -> Result<Vec<Target>, LoadInputError> {
                 // A gateway is the same neutral router; only as many are entered as the policy has replicas.
                 Topology::Gateway => policy.replicas.unwrap_or(1) as usize,
             };
-            let urls = inputs.servers.iter().take(entries.max(1)).map(|server| {
-                server.router_url.clone().ok_or(RouterError::Missing { ordinal: server.ordinal })
-            });
+            let urls = inputs
+                .servers
+                .iter()
+                .take(entries.max(1))
+                .map(|server| server.router_url.clone().ok_or(RouterError::Missing { ordinal: server.ordinal }));
             urls.map(|url| Ok(target(url?, 0))).collect()
         }
     }

@@ -41,7 +41,7 @@ pub enum MachineError {
         what: &'static str,
         /// What the connection says.
         #[source]
-        source: ClientError,
+        source: Box<ClientError>,
     },
     /// A file could not be written.
     #[error("cannot write {}: free space or mend permissions", path.display())]
@@ -94,7 +94,7 @@ impl Machine {
         let Some(url) = &server.probe_url else {
             return Ok(Self { ordinal, idle: None, probe: None, dir });
         };
-        let fail = |what| move |source| MachineError::Probe { ordinal, what, source };
+        let fail = |what| move |source| MachineError::Probe { ordinal, what, source: Box::new(source) };
         let client = ProbeClient::new(url).map_err(fail("its address"))?;
         let before = client.clock_offset().await.map_err(fail("its clock"))?;
         let gpus = client.gpus().await.map_err(fail("its GPUs"))?.gpus;
@@ -107,12 +107,7 @@ impl Machine {
     }
 
     /// Pulls the samples of the window, then takes the evidence after the run, bound to the result file.
-    pub async fn after(
-        self,
-        inputs: &RunInputs,
-        window: Window,
-        bench_sha256: &str,
-    ) -> Result<Account, MachineError> {
+    pub async fn after(self, inputs: &RunInputs, window: Window, bench_sha256: &str) -> Result<Account, MachineError> {
         let Self { ordinal, idle, probe, dir } = self;
         let Some(Asked { client, before, gpus, pre }) = probe else {
             let evidence = match inputs.tee {
@@ -121,7 +116,7 @@ impl Machine {
             };
             return Ok(Account { environment: Environment::default(), evidence, gpus: Vec::new() });
         };
-        let fail = |what| move |source| MachineError::Probe { ordinal, what, source };
+        let fail = |what| move |source| MachineError::Probe { ordinal, what, source: Box::new(source) };
         let after = client.clock_offset().await.map_err(fail("its clock"))?;
         let clock = ClockMapping { before, after };
         let from = clock.to_probe(window.start_unix_ns).saturating_sub(MARGIN_NS);

@@ -97,8 +97,7 @@ pub async fn begin(http: &Client, epochs: &[RouterEpoch]) -> Result<(), RouterEr
     for epoch in epochs {
         let url = epoch.control_url.clone();
         let fail = |source| RouterError::Request { url: url.clone(), request: "PUT /epoch", source };
-        let response =
-            http.put(format!("{url}/epoch")).json(&epoch.request).send().await.map_err(fail)?;
+        let response = http.put(format!("{url}/epoch")).json(&epoch.request).send().await.map_err(fail)?;
         let status = response.status();
         if !status.is_success() {
             let body = response.text().await.map_err(fail)?.chars().take(200).collect();

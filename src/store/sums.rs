@@ -52,11 +52,7 @@ pub fn commit(staging: &Path, target: &Path) -> Result<(), SumsError> {
     }
     write_sums(staging, &files)?;
     let parent = target.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(parent).map_err(|source| SumsError {
-        action: "create",
-        path: parent.to_owned(),
-        source,
-    })?;
+    fs::create_dir_all(parent).map_err(|source| SumsError { action: "create", path: parent.to_owned(), source })?;
     fs::rename(staging, target).map_err(|source| SumsError {
         action: "move a finished run to",
         path: target.to_owned(),

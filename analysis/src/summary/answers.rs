@@ -64,7 +64,9 @@ pub fn answers(plan: &Plan, experiments: &[ExperimentSummary]) -> Vec<Answer> {
     let Some((experiment, condition)) = headline_condition(headline, experiments) else {
         return vec![Answer { kind: AnswerKind::None, text: nothing_to_compare(experiments) }];
     };
-    let place = format!("{}, {}", experiment.name, condition.name);
+    let overloaded = condition.cells.iter().any(|cell| cell.overloaded_runs > 0);
+    let warning = if overloaded { "; overload: latencies grow with the length of the run" } else { "" };
+    let place = format!("{}, {}{warning}", experiment.name, condition.name);
     let baseline = baseline_of(plan, condition);
     let mut contrasts: Vec<&Contrast> = condition
         .contrasts
@@ -118,7 +120,8 @@ fn answer(plan: &Plan, contrast: &Contrast, place: &str) -> Option<Answer> {
     };
     let clauses: Vec<String> =
         Measure::LEADING.into_iter().filter_map(|measure| clause(contrast, measure, *kind)).collect();
-    let text = format!("{subject} {} ({}; {place}).", listed(&clauses), basis(contrast, throughput));
+    let certainty = if nothing_is_certain(contrast) { "all inconclusive; " } else { "" };
+    let text = format!("{subject} {} ({certainty}{}; {place}).", listed(&clauses), basis(contrast, throughput));
     let kind = match kind {
         ContrastKind::Arms => AnswerKind::Factor,
         ContrastKind::Routers => AnswerKind::Routing,
@@ -151,12 +154,21 @@ fn clause(contrast: &Contrast, measure: Measure, kind: ContrastKind) -> Option<S
         Difference::Equivalent => {
             format!(", equal within {}\u{202f}%", number(100.0 * stats::Margin::default().0))
         }
+        Difference::Inconclusive if nothing_is_certain(contrast) => String::new(),
         Difference::Inconclusive => ", inconclusive".to_owned(),
     };
     Some(match kind {
         ContrastKind::WinBack => format!("{change} {verb} {measure}{said}"),
         ContrastKind::Arms | ContrastKind::Routers => format!("{measure} {verb} {change}{said}"),
     })
+}
+
+/// Whether all that a sentence names is inconclusive, which is then said once.
+fn nothing_is_certain(contrast: &Contrast) -> bool {
+    Measure::LEADING
+        .into_iter()
+        .filter_map(|measure| figures(contrast, measure))
+        .all(|figures| figures.verdict == Difference::Inconclusive)
 }
 
 /// On how many units the sentence rests.

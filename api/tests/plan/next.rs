@@ -13,7 +13,7 @@ use teebench_api::{
 
 use crate::{
     executor::{Event, World},
-    fixtures::Small,
+    fixtures::{ONE, Small},
 };
 
 use Event::{Crash, Fine, LoadFails, NoEvidence, ServerDies, ServerRestarts};
@@ -188,16 +188,42 @@ fn no_boot_starts_that_cannot_be_paid_to_its_end() {
 
 #[test]
 fn only_the_arm_in_scope_is_executed_and_another_call_executes_the_other() {
-    let mut world = small(&Small::default());
+    let mut world = small(&Small { routers: 2, ..Small::default() });
     world.observed.scope = Some(String::from("arm-0"));
     assert_eq!(world.run_to_end([Fine, LoadFails]), Outcome::Completed);
-    assert_eq!(world.starts(), ["arm-0/r1a1", "arm-0/r1a2", "arm-0/r2a1"]);
+    assert_eq!(world.starts(), ["arm-0/r1a1", "arm-0/r1a1", "arm-0/r1a2", "arm-0/r2a1", "arm-0/r2a1"]);
     assert!(boots(&world).iter().all(|(.., arms)| arms == &["arm-0"]));
     world.observed.scope = Some(String::from("arm-1"));
-    assert_eq!(world.run_to_end([Fine, Crash]), Outcome::Completed);
+    world.actions.clear();
+    assert_eq!(world.run_to_end([Fine, Fine, Crash]), Outcome::Completed);
+    assert_eq!(world.starts().len(), 6, "its first block is repeated");
+    assert_eq!(world.counted().len(), 8, "nothing of the first arm is lost by that");
     world.observed.scope = None;
+    world.actions.clear();
     assert_eq!(world.run_to_end([]), Outcome::Completed);
-    assert_eq!(world.counted().len(), 4, "nothing of the first arm was lost");
+    assert!(world.starts().is_empty(), "nothing is left to do");
+}
+
+#[test]
+fn servers_that_die_under_different_runs_do_not_doom_their_boot() {
+    let mut world = small(&Small { routers: 2, ..Small::default() });
+    assert_eq!(world.run_to_end([Fine, ServerDies, Fine, Fine, ServerDies]), Outcome::Completed);
+    assert_eq!(world.counted().len(), 8);
+}
+
+#[test]
+fn servers_that_served_a_block_before_they_died_do_not_doom_their_boot() {
+    let experiments = ONE.replace("minimum: 2", "minimum: 3");
+    let mut world = small(&Small { restart: "Campaign", experiments: &experiments, ..Small::default() });
+    for served in [2, 4] {
+        while world.observed.attempts.len() < served {
+            assert_eq!(world.step(Fine), None);
+        }
+        world.observed.servers.as_mut().unwrap().state = ServerState::Failed { reason: String::from("evicted") };
+    }
+    assert_eq!(world.run_to_end([]), Outcome::Completed);
+    assert_eq!(world.observed.attempts.len(), 6);
+    assert_eq!(boots(&world).len(), 3);
 }
 
 #[test]
