@@ -21,7 +21,7 @@ fn a_campaign_of_all_kinds_reads_as_people_expect() {
 }
 
 #[rstest]
-#[case("quickstart.yaml", 1, 3, 3, 18)]
+#[case("quickstart.yaml", 1, 6, 6, 36)]
 #[case("planetserve-ablation.yaml", 3, 6, 18, 108)]
 #[case("planetserve-cc.yaml", 1, 6, 6, 12)]
 fn samples_have_the_runs_that_they_say(
@@ -101,7 +101,7 @@ fn a_damaged_plan_is_refused_before_it_is_used() {
     assert!(Plan::from_json(b"{}").unwrap_err().to_string().starts_with("plan.json: not a plan"));
     let dangling = "plan.json: block 1 names a condition or boot that is not there; restore the file";
     assert_eq!(refused(|plan| plan.blocks[1].condition = 1), dangling);
-    assert_eq!(refused(|plan| plan.blocks[1].runs[5].boot = 3), dangling);
+    assert_eq!(refused(|plan| plan.blocks[1].runs[5].boot = 6), dangling);
     assert!(refused(|plan| plan.schema_version = 2).starts_with("plan.json: has format version 2"));
 }
 
@@ -109,9 +109,9 @@ fn a_damaged_plan_is_refused_before_it_is_used() {
 #[case(
     "0.01",
     "USD",
-    Some("budget.maximum: 0.01 USD do not pay for the expected 1.44 at least; raise it or plan fewer runs")
+    Some("budget.maximum: 0.01 USD do not pay for the expected 1.95 at least; raise it or plan fewer runs")
 )]
-#[case("1.44", "USD", None)]
+#[case("1.95", "USD", None)]
 #[case("0.01", "EUR", None)]
 fn a_budget_must_pay_for_the_least_that_is_expected(
     #[case] maximum: &str,
@@ -190,7 +190,7 @@ fn a_router_stands_for_its_target() {
     spec.routers[1].service_ref =
         Some(teebench_api::campaign::ServiceRef { name: String::from("foreign"), port: 8080 });
     let plan = plan::build(&name, &spec, &policies).unwrap();
-    assert_eq!(plan.router_target("round-robin"), Some(RouterTarget::Direct { max_in_flight_per_server: 4 }));
+    assert_eq!(plan.router_target("round-robin"), Some(RouterTarget::Direct { max_in_flight_per_server: 0 }));
     assert_eq!(plan.router_target("hr-tree"), Some(RouterTarget::Foreign { url: String::from("http://foreign:8080") }));
     assert_eq!(plan.router_target("hr-tree-lb"), Some(RouterTarget::Policy(policies["hr-tree-lb"].clone())));
     assert_eq!(plan.router_target("none"), None);
