@@ -123,7 +123,7 @@ fn a_campaign_without_runs_is_reported_as_such() {
 #[case("summary.json", None, "{\"schema_version\":1")]
 #[case("table.csv", None, "campaign,experiment")]
 #[case("notes.md", None, "# planetserve-ablation")]
-#[case("anything", Some(Format::Text), "planetserve-ablation — SIMULATED")]
+#[case("anything", Some(Format::Text), "planetserve-ablation (SIMULATED")]
 fn the_format_follows_the_flag_and_then_the_files_name(
     #[case] name: &str,
     #[case] output: Option<Format>,

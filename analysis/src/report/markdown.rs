@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{contrast_name, figures_of, metric_of, verdict_name};
+use super::{comparison, figures_of, metric_of, verdict_name};
 use crate::{
     metrics::Measure,
     summary::{ConditionSummary, Summary, number, percent_interval},
@@ -59,7 +59,7 @@ fn write_condition(out: &mut String, condition: &ConditionSummary) {
             let _ = writeln!(
                 out,
                 "| {} | {measure} | {} | {} |",
-                contrast_name(contrast),
+                comparison(contrast),
                 percent_interval(figures),
                 verdict_name(figures.verdict)
             );

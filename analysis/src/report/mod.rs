@@ -14,7 +14,7 @@ pub use self::{
 };
 use crate::{
     metrics::Measure,
-    summary::{Cell, Contrast, ContrastKind, Difference, Figures, MetricSummary},
+    summary::{Cell, Contrast, Difference, Figures, MetricSummary, comparison},
 };
 
 /// A cell's metric.
@@ -25,18 +25,6 @@ fn metric_of(cell: &Cell, measure: Measure) -> Option<&MetricSummary> {
 /// A contrast's figures on one metric.
 fn figures_of(contrast: &Contrast, measure: Measure) -> Option<&Figures> {
     contrast.effects.iter().find(|effect| effect.metric == measure)?.figures.as_ref()
-}
-
-/// What a contrast compares, in a few words.
-fn contrast_name(contrast: &Contrast) -> String {
-    let Contrast { numerator, denominator, .. } = contrast;
-    match contrast.kind {
-        ContrastKind::Arms => format!("{} / {}, {}", numerator.arm, denominator.arm, numerator.router),
-        ContrastKind::Routers => format!("{} / {}, {}", numerator.router, denominator.router, numerator.arm),
-        ContrastKind::WinBack => {
-            format!("{} {} / {} {}", numerator.arm, numerator.router, denominator.arm, denominator.router)
-        }
-    }
 }
 
 /// A verdict in one word.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{contrast_name, figures_of, metric_of, verdict_name};
+use super::{comparison, figures_of, metric_of, verdict_name};
 use crate::{
     metrics::Measure,
     summary::{
@@ -71,10 +71,10 @@ fn write_effects(out: &mut String, condition: &ConditionSummary) {
     if condition.contrasts.is_empty() {
         return;
     }
-    let width = condition.contrasts.iter().map(|contrast| contrast_name(contrast).chars().count()).max().unwrap_or(0);
+    let width = condition.contrasts.iter().map(|contrast| comparison(contrast).chars().count()).max().unwrap_or(0);
     let _ = writeln!(out, "  change with its 95 % interval");
     for contrast in &condition.contrasts {
-        let mut name = contrast_name(contrast);
+        let mut name = comparison(contrast);
         for measure in Measure::LEADING {
             let Some(figures) = figures_of(contrast, measure) else { continue };
             let p = figures.p.map(|p| format!(", p = {}", number(p))).unwrap_or_default();

@@ -17,7 +17,7 @@ mod results;
 pub use self::{
     build::{directories_by_group, summarise},
     format::{amount, number, percent_interval, signed_percent},
-    headline::headline_text,
+    headline::{comparison, headline_text},
     model::{
         Answer, AnswerKind, ArmSummary, CampaignSummary, EvidenceCount, Note, NoteCode, ParityKind, ParityRow,
         ParityValues, ReasonCount, RunEntry, RunState, Source, Summary, ValidityCounts,

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use crate::{
     metrics::{Direction, Measure},
-    report::{contrast_name, figures_of, verdict_name},
+    report::{comparison, figures_of, verdict_name},
     summary::{
         AnswerKind, CampaignSummary, Contrast, ContrastKind, Difference, Figures, ValidityCounts, percent_interval,
         signed_percent,
@@ -69,7 +69,7 @@ fn comparisons(campaign: &CampaignSummary, kind: ContrastKind) -> Markup {
                 tbody {
                     @for contrast in contrasts.into_iter().filter(|contrast| contrast.kind == kind) {
                         tr {
-                            th scope="row" { (contrast_name(contrast)) }
+                            th scope="row" { (comparison(contrast)) }
                             @for measure in Measure::LEADING {
                                 td class="number" {
                                     @match figures_of(contrast, measure) {

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     metrics::Measure,
-    report::{contrast_name, metric_of, verdict_name},
+    report::{comparison, metric_of, verdict_name},
     summary::{
         CampaignSummary, Cell, ConditionSummary, Contrast, CostChange, EffectSummary, ExperimentSummary, Figures,
         amount, number, percent_interval, signed_percent,
@@ -135,7 +135,7 @@ fn effect_fields(contrast: &Contrast, effect: &EffectSummary) -> Vec<Field> {
     let name = format!(
         "{}{}{}",
         if effect.primary { "★ " } else { "" },
-        contrast_name(contrast),
+        comparison(contrast),
         if contrast.paired { "" } else { " (unpaired)" }
     );
     let mut row = vec![Field::text(name), Field::text(effect.metric.title())];
@@ -194,7 +194,7 @@ fn effect_rows(condition: &ConditionSummary) -> Vec<Vec<String>> {
             let figures = effect.figures.as_ref();
             let of = |read: fn(&Figures) -> Option<f64>| text(figures.and_then(read));
             rows.push(vec![
-                contrast_name(contrast),
+                comparison(contrast),
                 contrast.paired.to_string(),
                 effect.metric.key().to_owned(),
                 effect.primary.to_string(),
@@ -277,7 +277,7 @@ fn cost_changes(changes: &[(&Contrast, CostChange)]) -> Markup {
         .iter()
         .map(|(contrast, CostChange { percent, low, high })| {
             vec![
-                Field::text(contrast_name(contrast)),
+                Field::text(comparison(contrast)),
                 Field::number(*percent, &signed_percent(*percent)),
                 match (low, high) {
                     (Some(low), Some(high)) => {

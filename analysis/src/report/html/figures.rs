@@ -6,7 +6,7 @@ use super::table::{Column, Field, csv_link, table};
 use crate::{
     metrics::Measure,
     report::{
-        contrast_name, figures_of, metric_of,
+        comparison, figures_of, metric_of,
         svg::{Comparison, Mark, Row, RowFigure, forest, marker, rows},
     },
     summary::{
@@ -205,7 +205,7 @@ fn ratios_figure(
         .flat_map(|condition| condition.contrasts.iter().map(move |contrast| (condition, contrast)))
         .filter(|(_, contrast)| contrast.kind == kind)
         .map(|(condition, contrast)| {
-            let name = contrast_name(contrast);
+            let name = comparison(contrast);
             let unpaired = if contrast.paired { "" } else { " (unpaired)" };
             let name =
                 if several { format!("{} · {name}{unpaired}", condition.name) } else { format!("{name}{unpaired}") };
