@@ -158,6 +158,7 @@ async fn start(order: &BootOrder<'_>, boot: &Boot, arms: &mut BTreeMap<String, V
                 port,
                 gpu_source,
                 sample_milliseconds: plan.spec.energy.sample_milliseconds,
+                simulated: plan.simulated(),
                 with_router,
                 log_dir: order.tree.path(format!("logs/boot-{}.{}/{name}-{ordinal}", order.index, order.generation)),
             })

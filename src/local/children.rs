@@ -21,7 +21,7 @@ use tokio::{
 };
 
 /// How long a child may take to end after SIGTERM before it is killed.
-const TERMINATION_GRACE: Duration = Duration::from_secs(10);
+pub const TERMINATION_GRACE: Duration = Duration::from_secs(10);
 
 /// A child could not be started, or did not say where it listens.
 #[derive(Debug, Error)]

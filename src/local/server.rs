@@ -13,13 +13,16 @@ use teebench_api::files::{inputs::ServerInput, run::Window};
 use thiserror::Error;
 
 use super::{
-    children::{ChildError, ChildSpec, Running},
+    children::{ChildError, ChildSpec, Running, TERMINATION_GRACE},
     engine_command::EngineCommand,
 };
-use crate::measure::EngineClient;
+use crate::measure::{EngineClient, counter_milliseconds};
 
 const LISTEN_PATIENCE: Duration = Duration::from_secs(20);
 const READY_POLL: Duration = Duration::from_millis(100);
+/// How long an engine may take to end before its probe kills it: less than the probe itself is given, so that it is
+/// the probe that ends whatever the engine started.
+const ENGINE_GRACE_SECONDS: u64 = TERMINATION_GRACE.as_secs() - 3;
 /// Lines of a log that a failure shows.
 const TAIL_LINES: usize = 15;
 
@@ -84,6 +87,8 @@ pub struct ServerSpec<'a> {
     pub gpu_source: OsString,
     /// Milliseconds between two samples.
     pub sample_milliseconds: u32,
+    /// Whether the engine and its GPU are simulated.
+    pub simulated: bool,
     /// Whether a router is put beside it.
     pub with_router: bool,
     /// Directory for the logs.
@@ -117,14 +122,26 @@ struct Router {
 impl Server {
     /// Starts the probe with the engine under it, and the router.
     pub async fn start(spec: ServerSpec<'_>) -> Result<Self, ServerError> {
-        let ServerSpec { teebench, arm, ordinal, engine, port, gpu_source, sample_milliseconds, with_router, log_dir } =
-            spec;
+        let ServerSpec {
+            teebench,
+            arm,
+            ordinal,
+            engine,
+            port,
+            gpu_source,
+            sample_milliseconds,
+            simulated,
+            with_router,
+            log_dir,
+        } = spec;
         let name = format!("{arm}/{ordinal}");
         let engine_url = format!("http://127.0.0.1:{port}");
         let mut argv: Vec<OsString> = vec![teebench.into()];
         argv.extend(["probe", "exec", "--host", "127.0.0.1", "--port", "0", "--exit-with-parent"].map(OsString::from));
         argv.extend(["--gpu".into(), gpu_source]);
         argv.extend(["--interval-ms".into(), sample_milliseconds.to_string().into()]);
+        argv.extend(["--grace-seconds".into(), ENGINE_GRACE_SECONDS.to_string().into()]);
+        argv.extend(["--counter-ms".into(), counter_milliseconds(sample_milliseconds, simulated).to_string().into()]);
         argv.extend(["--engine-url".into(), engine_url.clone().into()]);
         argv.extend(["--log-dir".into(), log_dir.clone().into(), "--".into()]);
         argv.extend(engine.argv);

@@ -36,6 +36,8 @@ use crate::store::sha256_of_file;
 
 /// Requests that warm up at once to each server: enough to compile and fill what a first batch fills.
 const WARMUP_PER_SERVER: u32 = 2;
+/// Milliseconds between two reads of a GPU's energy counter, which its probe is started with.
+pub const COUNTER_MILLISECONDS: u32 = 500;
 
 /// Why an attempt has no measurement.
 #[derive(Debug, Error)]
@@ -287,10 +289,18 @@ async fn collect(
     Ok(())
 }
 
-/// How long after the window its last samples are there: three of the sampler's periods, and three steps of the energy
-/// counter, which advances every 100 ms.
+/// Milliseconds between two readings of a GPU's energy counter: a call takes a real GPU 4 to 6 ms, so every half second
+/// is often enough; a simulated GPU is read as often as its power.
+pub fn counter_milliseconds(sample_milliseconds: u32, simulated: bool) -> u32 {
+    const REAL: u32 = 500;
+    if simulated { sample_milliseconds } else { sample_milliseconds.max(REAL) }
+}
+
+/// How long after the window the samples that reach over its end are there: the energy counter is read with the first
+/// sample after its own period, and is itself brought up to date every 100 ms only.
 fn settle(inputs: &RunInputs) -> Duration {
-    Duration::from_millis(u64::from(inputs.energy.sample_milliseconds.max(100)) * 3)
+    let samples = u64::from(inputs.energy.sample_milliseconds.max(100)) * 2;
+    Duration::from_millis(u64::from(COUNTER_MILLISECONDS) + samples)
 }
 
 async fn readings(engines: &[EngineClient]) -> Result<Vec<MetricsText>, EngineError> {

@@ -10,7 +10,7 @@ mod routers;
 mod step;
 mod validity;
 
-pub use attempt::empty_run_file;
+pub use attempt::{counter_milliseconds, empty_run_file};
 pub use engine::EngineClient;
 pub use from_plan::run as run_from_plan;
 pub use step::Step;

@@ -96,6 +96,8 @@ fn few_pairs(contrasts: &[Contrast]) -> Option<Note> {
         .iter()
         .filter(|contrast| contrast.paired)
         .flat_map(|contrast| &contrast.effects)
+        // A metric that some runs lack, as energy of a short window, has fewer pairs of its own and its own note.
+        .filter(|effect| Measure::LEADING.contains(&effect.metric))
         .filter_map(|effect| effect.figures.as_ref())
         .min_by_key(|figures| figures.n)?;
     if fewest.n as usize >= MINIMUM_PAIRS {

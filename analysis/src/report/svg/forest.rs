@@ -12,7 +12,7 @@ use crate::{metrics::Direction, summary::Difference};
 const ROW: f64 = 24.0;
 const HEAD: f64 = 26.0;
 const AXIS: f64 = 42.0;
-const RIGHT: f64 = 152.0;
+const RIGHT: f64 = 176.0;
 
 /// Beyond this an interval is cut off at the edge: one wild comparison must not squeeze all others to a line.
 const WIDEST: f64 = 2.4;
