@@ -7,7 +7,7 @@ mod run;
 mod validate;
 
 use std::{
-    io::{IsTerminal, stderr},
+    io::{IsTerminal, Write as _, stderr},
     process::ExitCode,
 };
 
@@ -78,7 +78,8 @@ impl Cli {
             Command::MockVllm(args) => teebench_mock_vllm::run(args),
         };
         outcome.unwrap_or_else(|error| {
-            eprintln!("teebench: {error:#}");
+            // Standard error may be a log on a disk that is full; that is no reason to end by a panic.
+            let _ = writeln!(stderr(), "teebench: {error:#}");
             ExitCode::from(FAILED)
         })
     }

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, error::Error as _, num::NonZeroU32, path::Path, time::Duration};
 
+use futures::future::try_join_all;
 use jiff::Timestamp;
 use reqwest::Client;
 use teebench_api::{
@@ -36,8 +37,6 @@ use crate::store::sha256_of_file;
 
 /// Requests that warm up at once to each server: enough to compile and fill what a first batch fills.
 const WARMUP_PER_SERVER: u32 = 2;
-/// Milliseconds between two reads of a GPU's energy counter, which its probe is started with.
-pub const COUNTER_MILLISECONDS: u32 = 500;
 
 /// Why an attempt has no measurement.
 #[derive(Debug, Error)]
@@ -160,9 +159,12 @@ async fn measured(
         warm_up(inputs, &prepared, &cancel).await?;
     }
     show(&Step::Resetting);
-    for (engine, server) in engines.iter().zip(&inputs.servers) {
-        engine.empty_prefix_cache(&canary(&inputs.salt, server.ordinal)).await?;
-    }
+    try_join_all(
+        engines.iter().zip(&inputs.servers).map(|(engine, server)| async move {
+            engine.empty_prefix_cache(&canary(&inputs.salt, server.ordinal)).await
+        }),
+    )
+    .await?;
     // The same epoch once more: what warm-up taught the routers is forgotten like the caches it filled.
     routers::begin(&http, &epochs).await?;
     show(&Step::TakingEvidence);
@@ -299,8 +301,9 @@ pub fn counter_milliseconds(sample_milliseconds: u32, simulated: bool) -> u32 {
 /// How long after the window the samples that reach over its end are there: the energy counter is read with the first
 /// sample after its own period, and is itself brought up to date every 100 ms only.
 fn settle(inputs: &RunInputs) -> Duration {
-    let samples = u64::from(inputs.energy.sample_milliseconds.max(100)) * 2;
-    Duration::from_millis(u64::from(COUNTER_MILLISECONDS) + samples)
+    let sample_milliseconds = inputs.energy.sample_milliseconds;
+    let counter_milliseconds = counter_milliseconds(sample_milliseconds, inputs.simulated);
+    Duration::from_millis(u64::from(counter_milliseconds) + 2 * u64::from(sample_milliseconds.max(100)))
 }
 
 async fn readings(engines: &[EngineClient]) -> Result<Vec<MetricsText>, EngineError> {
