@@ -70,7 +70,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let campaigns = match campaigns(&paths) {
         Ok(campaigns) => campaigns,
         Err(error) => {
-            tracing::error!(error = %error.in_one_line(), "results cannot be read");
+            eprintln!("{}", error.in_one_line());
             return Ok(ExitCode::from(2));
         }
     };

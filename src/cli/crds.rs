@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf, process::ExitCode};
 use anyhow::Context;
 use teebench_api::schema::crd_files;
 
-use super::DONE;
+use super::{DONE, print};
 
 /// Write the custom resource definitions.
 #[derive(clap::Args, Debug)]
@@ -25,7 +25,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
                 let path = dir.join(name);
                 fs::write(&path, yaml).with_context(|| format!("cannot write {}", path.display()))?;
             }
-            None => print!("---\n{yaml}"),
+            None => print(&format!("---\n{yaml}"))?,
         }
     }
     Ok(ExitCode::from(DONE))

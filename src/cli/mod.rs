@@ -7,10 +7,11 @@ mod run;
 mod validate;
 
 use std::{
-    io::{IsTerminal, Write as _, stderr},
+    io::{ErrorKind, IsTerminal, Write as _, stderr, stdout},
     process::ExitCode,
 };
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
@@ -82,6 +83,15 @@ impl Cli {
             let _ = writeln!(stderr(), "teebench: {error:#}");
             ExitCode::from(FAILED)
         })
+    }
+}
+
+/// Writes a result to standard output. A reader that took what it wanted and went away is no fault.
+pub fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("cannot write to standard output"),
+        _ => Ok(()),
     }
 }
 

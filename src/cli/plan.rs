@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::ValueEnum;
 use teebench_api::plan;
 
-use super::{BAD_INPUT, DONE};
+use super::{BAD_INPUT, DONE, print};
 use crate::local::{Simulate, planned};
 
 /// Show what a campaign will do, how long it takes and what it costs.
@@ -40,8 +40,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
     };
     match args.output {
-        Format::Text => print!("{}", plan::text(&planned.plan)),
-        Format::Json => println!("{}", serde_json::to_string_pretty(&planned.plan)?),
+        Format::Text => print(&plan::text(&planned.plan))?,
+        // The very bytes of the file, so that their SHA-256 is the plan's digest.
+        Format::Json => print(&String::from_utf8_lossy(&planned.plan.to_json()))?,
     }
     Ok(ExitCode::from(DONE))
 }

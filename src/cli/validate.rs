@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use teebench_api::validate::load_path;
 
-use super::{BAD_INPUT, DONE};
+use super::{BAD_INPUT, DONE, print};
 
 /// Check campaign files.
 #[derive(clap::Args, Debug)]
@@ -20,7 +20,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut faulty = false;
     for file in &args.files {
         match load_path(file) {
-            Ok(_) => println!("{}: ok", file.display()),
+            Ok(_) => print(&format!("{}: ok\n", file.display()))?,
             Err(diagnostics) => {
                 faulty = true;
                 eprintln!("{diagnostics}");

@@ -208,15 +208,18 @@ impl Attempt<'_> {
         }
     }
 
-    /// Writes an attempt that failed without having been executed.
-    pub fn fail(&self, reason: Reason) -> Result<RunFile, TreeError> {
+    /// Writes an attempt that failed without having been executed, with the tail of the log that shows why.
+    pub fn fail(&self, reason: Reason, log_tail: Vec<String>) -> Result<RunFile, TreeError> {
         let Some(inputs) = self.inputs(&[]) else {
             return Err(TreeError::Plan(format!("run {}: not in the plan", self.start.run)));
         };
         let mut run = empty_run_file(&inputs);
         run.validity = Validity { validity: Verdict::Failed, reasons: vec![reason] };
-        let staging = self.tree.staging(&self.start.run, self.start.attempt)?;
-        Ok(commit(self.tree, run, &staging))
+        run.log_tail = log_tail;
+        match self.tree.staging(&self.start.run, self.start.attempt) {
+            Ok(staging) => Ok(commit(self.tree, run, &staging)),
+            Err(error) => Ok(unstored(&inputs, &error)),
+        }
     }
 }
 
@@ -258,9 +261,16 @@ pub fn commit(tree: &Tree, mut run: RunFile, staging: &Path) -> RunFile {
     run
 }
 
-/// Commits what a killed program left unfinished, as interrupted: it costs no attempt and enters no number.
+/// Commits what a killed program left unfinished. An attempt whose load generator had come to its end is what it says it
+/// is; any other is interrupted: it costs no attempt and enters no number.
 pub fn commit_unfinished(tree: &Tree) -> Result<(), TreeError> {
     for (inputs, dir) in tree.unfinished()? {
+        if let Some(run) = read_run(&dir)
+            && (&run.run, run.attempt, &run.plan_sha256) == (&inputs.run, inputs.attempt, &inputs.plan_sha256)
+        {
+            commit(tree, run, &dir);
+            continue;
+        }
         let mut run = empty_run_file(&inputs);
         let message = "teebench ended while it ran".to_owned();
         run.validity =

@@ -22,6 +22,7 @@ use super::{
     parity::{Parity, ServerFacts, compare},
     ports::free_ports,
     server::{Server, ServerSpec},
+    weights::description,
 };
 use crate::{measure::EngineClient, store::Tree};
 
@@ -52,6 +53,8 @@ pub struct BootOrder<'a> {
     pub plan: &'a Plan,
     /// What the command line adds.
     pub options: &'a Options,
+    /// Digests of the directories that models are served from, by model.
+    pub weights: &'a BTreeMap<String, String>,
     /// The results tree.
     pub tree: &'a Tree,
     /// This program.
@@ -112,7 +115,8 @@ async fn bring_up(
             facts.push(facts_of(http, arm, server, &boot.model).await?);
         }
     }
-    Ok(compare(&facts, &plan.spec.parity.allow))
+    let factor = plan.spec.comparison.map(|comparison| comparison.factor).unwrap_or_default();
+    Ok(compare(&facts, factor, &plan.spec.parity.allow))
 }
 
 async fn start(order: &BootOrder<'_>, boot: &Boot, arms: &mut BTreeMap<String, Vec<Server>>) -> Result<(), String> {
@@ -159,6 +163,7 @@ async fn start(order: &BootOrder<'_>, boot: &Boot, arms: &mut BTreeMap<String, V
                 gpu_source,
                 sample_milliseconds: plan.spec.energy.sample_milliseconds,
                 simulated: plan.simulated(),
+                weights: description(&settings, order.weights.get(&boot.model).map(String::as_str)),
                 with_router,
                 log_dir: order.tree.path(format!("logs/boot-{}.{}/{name}-{ordinal}", order.index, order.generation)),
             })

@@ -29,8 +29,12 @@ use super::{
     ledger::{self, Entry, Event},
     live::View,
     options::{Options, Planned},
+    weights::directory_sha256,
 };
-use crate::store::{Tree, TreeError};
+use crate::{
+    cli::print,
+    store::{Tree, TreeError},
+};
 
 const BOOTS_FILE: &str = "boots.jsonl";
 /// How long to wait before asking again when nothing is to be done.
@@ -62,6 +66,11 @@ pub fn run(planned: Planned, options: Options) -> anyhow::Result<End> {
             }
             Err(error) => return Err(error.into()),
         };
+        for (model, dir) in &driver.options.models {
+            driver.view.phase(&format!("reading the weights of {model}"));
+            let digest = directory_sha256(dir).with_context(|| format!("--model {model}={}", dir.display()))?;
+            driver.weights.insert(model.clone(), digest);
+        }
         let watcher = tokio::spawn(cancel_on_signal(driver.stop.clone())?);
         let end = driver.drive().await;
         driver.stop_servers(None).await?;
@@ -95,6 +104,10 @@ struct Driver {
     attempts: Vec<AttemptOutcome>,
     ledger: Vec<Entry>,
     servers: Option<Up>,
+    /// Digests of the directories that models are served from, by model.
+    weights: BTreeMap<String, String>,
+    /// Last lines of the logs of the last boot that did not come up.
+    boot_log_tail: Vec<String>,
     stop: CancellationToken,
 }
 
@@ -115,8 +128,14 @@ impl Driver {
         let tree = Tree::open(&options.out, &plan, &plan_sha256, &yaml)?;
         commit_unfinished(&tree)?;
         let decisions = tree.decisions(&plan)?;
-        let attempts = tree.committed()?.iter().map(|run| outcome(&tree, run)).collect::<Vec<_>>();
-        let ledger = tree.read_lines(BOOTS_FILE, "boots")?;
+        let committed = tree.committed()?;
+        let attempts = committed.iter().map(|run| outcome(&tree, run)).collect::<Vec<_>>();
+        let mut ledger: Vec<Entry> = tree.read_lines(BOOTS_FILE, "boots")?;
+        let last_sign = committed.iter().map(|run| run.finished_at).max();
+        for closing in ledger::closing(&ledger, last_sign) {
+            tree.append_line(BOOTS_FILE, &closing)?;
+            ledger.push(closing);
+        }
         let teebench = env::current_exe().map_err(|source| TreeError::Io {
             action: "find the path of",
             path: "teebench".into(),
@@ -138,6 +157,8 @@ impl Driver {
             attempts,
             ledger,
             servers: None,
+            weights: BTreeMap::new(),
+            boot_log_tail: Vec::new(),
             stop: CancellationToken::new(),
         })
     }
@@ -206,7 +227,7 @@ impl Driver {
             Action::Fail { attempt, reason } => {
                 let plan = effective(&self.plan, &self.decisions);
                 self.view.say(&format!("{}: failed: {}", attempt.run.attempt_path(attempt.attempt), reason.message));
-                let run = self.attempt_of(&plan, &attempt, &[]).fail(reason)?;
+                let run = self.attempt_of(&plan, &attempt, &[]).fail(reason, self.boot_log_tail.clone())?;
                 self.attempts.push(outcome(&self.tree, &run));
             }
             Action::StopServers { boot: _, arms } => self.stop_servers(Some(&arms)).await?,
@@ -239,6 +260,7 @@ impl Driver {
         let order = BootOrder {
             plan: &plan,
             options: &self.options,
+            weights: &self.weights,
             tree: &self.tree,
             teebench: self.teebench.clone(),
             index,
@@ -252,6 +274,7 @@ impl Driver {
                 if !failure.interrupted {
                     self.view.say(&format!("boot {index}: {}", failure.reason));
                     failure.log_tail.iter().for_each(|line| self.view.say(&format!("  {line}")));
+                    self.boot_log_tail = failure.log_tail;
                 }
                 let booted = Booted { arms: BTreeMap::new(), parity: super::parity::Parity::default() };
                 (ServerState::Failed { reason: failure.reason }, booted)
@@ -331,7 +354,7 @@ impl Driver {
             fs::remove_dir_all(&live).with_context(|| format!("cannot remove {}", live.display()))?;
         }
         if end == End::Interrupted {
-            eprintln!("interrupted; the same command continues where it was left");
+            self.view.say("interrupted; the same command continues where it was left");
         }
         let campaigns = read::campaigns(&[self.tree.root().to_owned()])?;
         if campaigns.iter().all(|campaign| campaign.runs.is_empty()) {
@@ -341,9 +364,9 @@ impl Driver {
         self.tree.write("summary.json", summary.to_json().as_bytes())?;
         self.tree.write("report.html", report::html(&summary, &Links::new(&campaigns, self.tree.root())).as_bytes())?;
         self.tree.seal()?;
-        println!("{}", summary::headline_text(&summary));
-        println!("results: {}", self.tree.root().display());
-        println!("report:  {}", self.tree.path("report.html").display());
+        let root = self.tree.root().display();
+        let page = self.tree.path("report.html");
+        print(&format!("{}\nresults: {root}\nreport:  {}\n", summary::headline_text(&summary), page.display()))?;
         Ok(end)
     }
 }

@@ -114,6 +114,8 @@ pub fn engine_command(
             argv.push(place.port.to_string().into());
             argv.extend(["--served-model-name".into(), model.into()]);
             environment.push(("CUDA_VISIBLE_DEVICES".into(), gpus.join(",")));
+            // CUDA's own order is by speed; the driver's, in which the probe counts, is by bus.
+            environment.push(("CUDA_DEVICE_ORDER".into(), "PCI_BUS_ID".into()));
             // The development mode offers the reset of the prefix cache, which every run begins with.
             environment.push(("VLLM_SERVER_DEV_MODE".into(), "1".into()));
             environment.push(("VLLM_NO_USAGE_STATS".into(), "1".into()));

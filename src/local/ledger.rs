@@ -51,10 +51,21 @@ pub fn spent(plan: &Plan, entries: &[Entry], now: Timestamp) -> Option<Decimal> 
     Some(total)
 }
 
-/// Hours that an arm's machines were occupied.
-///
-/// A start without a stop is one that a killed program left open. It is counted until the arm's next start, or until
-/// now: nobody knows better, and money is never understated.
+/// The stops that a killed program could not write: its servers ended with it, at its last sign of life.
+pub fn closing(entries: &[Entry], last_run_finished: Option<Timestamp>) -> Vec<Entry> {
+    let Some(last_entry) = entries.iter().map(|entry| entry.at).max() else { return Vec::new() };
+    let at = last_run_finished.map_or(last_entry, |finished| finished.max(last_entry));
+    let mut open: Vec<&Entry> = Vec::new();
+    for entry in entries {
+        open.retain(|started| started.arm != entry.arm);
+        if entry.event == Event::Started {
+            open.push(entry);
+        }
+    }
+    open.into_iter().map(|started| Entry { event: Event::Stopped, at, ..started.clone() }).collect()
+}
+
+/// Hours that an arm's machines were occupied; a start without a stop is one that is still up.
 fn occupied_hours(entries: &[Entry], arm: &str, now: Timestamp) -> Decimal {
     let mut milliseconds = 0_i64;
     let mut open: Option<Timestamp> = None;
@@ -91,11 +102,24 @@ mod tests {
     #[case::still_up(&[(Event::Started, 0)], 100)]
     #[case::came_and_went(&[(Event::Started, 0), (Event::Stopped, 30)], 30)]
     #[case::twice(&[(Event::Started, 0), (Event::Stopped, 10), (Event::Started, 20), (Event::Stopped, 50)], 40)]
-    #[case::killed_and_started_again(&[(Event::Started, 0), (Event::Started, 60), (Event::Stopped, 70)], 70)]
     fn hours_are_those_between_start_and_stop(#[case] events: &[(Event, i64)], #[case] minutes: i64) {
         let mut entries: Vec<Entry> = events.iter().map(|(event, minute)| entry("on", *event, *minute)).collect();
         entries.push(entry("off", Event::Started, 5));
 
         assert_eq!(occupied_hours(&entries, "on", at(100)), Decimal::from(minutes) / Decimal::from(60));
+    }
+
+    #[test]
+    fn what_a_killed_program_left_open_ends_at_its_last_sign_of_life() {
+        let entries =
+            [entry("off", Event::Started, 0), entry("on", Event::Started, 0), entry("off", Event::Stopped, 20)];
+
+        let by_run = closing(&entries, Some(at(35)));
+        let by_entry = closing(&entries, Some(at(5)));
+
+        assert_eq!(by_run, [entry("on", Event::Stopped, 35)]);
+        assert_eq!(by_entry, [entry("on", Event::Stopped, 20)]);
+        assert!(closing(&[entries.as_slice(), &by_run].concat(), None).is_empty());
+        assert!(closing(&[], Some(at(1))).is_empty());
     }
 }

@@ -1,7 +1,7 @@
 //! The live view: a bar for the campaign and one for the run on a terminal, plain lines elsewhere.
 
 use std::{
-    io::{IsTerminal, stderr},
+    io::{IsTerminal, Write as _, stderr},
     time::Duration,
 };
 
@@ -35,7 +35,7 @@ impl View {
         let bar = all.add(ProgressBar::new(runs_total as u64).with_message(campaign.to_owned()));
         bar.set_style(
             ProgressStyle::with_template(
-                "{msg:28!} {bar:32.cyan/dim} {pos:>4}/{len} runs  {elapsed} gone, {eta} to go",
+                "{msg:44!} {bar:24.cyan/dim} {pos:>4}/{len} runs  {elapsed} gone, {eta} to go",
             )
             .expect("the template is fixed and tested"),
         );
@@ -45,7 +45,7 @@ impl View {
         bar.enable_steady_tick(Duration::from_millis(500));
         let run = all.add(ProgressBar::new(0));
         run.set_style(
-            ProgressStyle::with_template("{prefix:28!} {bar:32.green/dim} {pos:>4}/{len} {msg}")
+            ProgressStyle::with_template("{prefix:44!} {bar:24.green/dim} {pos:>4}/{len} {msg}")
                 .expect("the template is fixed and tested"),
         );
         run.enable_steady_tick(Duration::from_millis(200));
@@ -57,7 +57,7 @@ impl View {
         match self {
             // A terminal that cannot be written to leaves nothing to be told.
             Self::Bars { all, .. } => drop(all.println(line)),
-            Self::Lines => eprintln!("{line}"),
+            Self::Lines => write_line(line),
         }
     }
 
@@ -66,11 +66,11 @@ impl View {
         match self {
             Self::Bars { run, .. } => {
                 run.set_prefix(what.to_owned());
-                run.set_length(0);
+                run.set_length(1);
                 run.set_position(0);
                 run.set_message(String::new());
             }
-            Self::Lines => eprintln!("{what}"),
+            Self::Lines => write_line(what),
         }
     }
 
@@ -103,6 +103,11 @@ impl View {
             campaign.finish_and_clear();
         }
     }
+}
+
+/// One line on standard error. A reader that went away costs the campaign nothing.
+fn write_line(line: &str) {
+    let _ = writeln!(stderr(), "{line}");
 }
 
 #[cfg(test)]

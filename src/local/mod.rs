@@ -11,6 +11,7 @@ mod options;
 mod parity;
 mod ports;
 mod server;
+mod weights;
 
 pub use driver::{End, run};
 pub use options::{Options, Simulate, planned};

@@ -165,7 +165,10 @@ impl Options {
 }
 
 fn unknown(flag: &str, name: &str, known: &dyn Display) -> String {
-    format!("{flag} {name}: the campaign has no such name; it has: {known}")
+    match known.to_string() {
+        none if none.is_empty() => format!("{flag} {name}: the campaign has none"),
+        known => format!("{flag} {name}: the campaign has no such name; it has: {known}"),
+    }
 }
 
 /// The `vllm` program on the PATH.

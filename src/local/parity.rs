@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use teebench_api::{campaign::ParityDifference, files::evidence::Environment};
+use teebench_api::{
+    campaign::{Factor, ParityDifference},
+    files::evidence::Environment,
+};
 
 /// What is compared of one server.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,7 +35,7 @@ pub struct Parity {
 type Fact = (&'static str, Option<ParityDifference>, fn(&ServerFacts) -> String);
 
 /// Compares the arms. Every fact is compared as the set of values found on an arm's servers.
-pub fn compare(servers: &[ServerFacts], allow: &[ParityDifference]) -> Parity {
+pub fn compare(servers: &[ServerFacts], factor: Factor, allow: &[ParityDifference]) -> Parity {
     let mut parity = Parity::default();
     let facts: [Fact; 9] = [
         ("GPU product, count and memory", Some(ParityDifference::GpuProduct), gpu_product),
@@ -65,7 +68,7 @@ pub fn compare(servers: &[ServerFacts], allow: &[ParityDifference]) -> Parity {
             by_arm.iter().map(|(arm, values)| format!("{arm} has {}", values.join(" and "))).collect();
         let sentence = format!("{name}: {}", shown.join(", "));
         match difference {
-            Some(difference) if !allow.contains(&difference) => {
+            Some(difference) if !factor.explains(difference) && !allow.contains(&difference) => {
                 parity.broken.push(format!("{sentence}; make them equal or allow {difference:?} in spec.parity.allow"));
             }
             _ => parity.listed.push(sentence),
@@ -129,16 +132,19 @@ mod tests {
     }
 
     #[rstest]
-    #[case::equal(|_: &mut ServerFacts| {}, &[], 0, 0)]
-    #[case::kernel_is_explained(|s: &mut ServerFacts| s.environment.kernel = Some("6.2-cvm".into()), &[], 0, 1)]
-    #[case::image(|s: &mut ServerFacts| s.engine = Some("vllm 0.26".into()), &[], 1, 0)]
-    #[case::image_allowed(|s: &mut ServerFacts| s.engine = Some("vllm 0.26".into()), &[ParityDifference::Image], 0, 1)]
-    #[case::blocks(|s: &mut ServerFacts| s.num_gpu_blocks = Some(6000), &[], 1, 0)]
-    #[case::power(|s: &mut ServerFacts| s.environment.gpus[0].power_limit_mw = Some(700_000), &[], 1, 0)]
-    #[case::product(|s: &mut ServerFacts| s.environment.gpus[0].name = "H200".into(), &[], 1, 0)]
-    #[case::unknown_is_not_equal(|s: &mut ServerFacts| s.num_gpu_blocks = None, &[], 1, 0)]
+    #[case::equal(|_: &mut ServerFacts| {}, Factor::Tee, &[], 0, 0)]
+    #[case::kernel_is_explained(|s: &mut ServerFacts| s.environment.kernel = Some("6.2-cvm".into()), Factor::Tee, &[], 0, 1)]
+    #[case::image(|s: &mut ServerFacts| s.engine = Some("vllm 0.26".into()), Factor::Tee, &[], 1, 0)]
+    #[case::image_allowed(|s: &mut ServerFacts| s.engine = Some("vllm 0.26".into()), Factor::Tee, &[ParityDifference::Image], 0, 1)]
+    #[case::blocks(|s: &mut ServerFacts| s.num_gpu_blocks = Some(6000), Factor::Tee, &[], 1, 0)]
+    #[case::power(|s: &mut ServerFacts| s.environment.gpus[0].power_limit_mw = Some(700_000), Factor::Tee, &[], 1, 0)]
+    #[case::product(|s: &mut ServerFacts| s.environment.gpus[0].name = "H200".into(), Factor::Tee, &[], 1, 0)]
+    #[case::settings_are_the_factor(|s: &mut ServerFacts| s.flags_sha256 = "fedcba9876543210".into(), Factor::Engine, &[], 0, 1)]
+    #[case::settings_are_not_the_factor(|s: &mut ServerFacts| s.flags_sha256 = "fedcba9876543210".into(), Factor::Tee, &[], 1, 0)]
+    #[case::unknown_is_not_equal(|s: &mut ServerFacts| s.num_gpu_blocks = None, Factor::Tee, &[], 1, 0)]
     fn what_the_factor_does_not_explain_breaks_the_comparison(
         #[case] change: fn(&mut ServerFacts),
+        #[case] factor: Factor,
         #[case] allow: &[ParityDifference],
         #[case] broken: usize,
         #[case] listed: usize,
@@ -146,7 +152,7 @@ mod tests {
         let mut on = server("on");
         change(&mut on);
 
-        let parity = compare(&[server("off"), server("off"), on], allow);
+        let parity = compare(&[server("off"), server("off"), on], factor, allow);
 
         assert_eq!((parity.broken.len(), parity.listed.len()), (broken, listed), "{parity:?}");
     }

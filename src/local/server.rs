@@ -3,6 +3,7 @@
 use std::{
     ffi::OsString,
     fs,
+    io::{self, Read as _, Seek as _, SeekFrom},
     path::{Path, PathBuf},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -89,6 +90,8 @@ pub struct ServerSpec<'a> {
     pub sample_milliseconds: u32,
     /// Whether the engine and its GPU are simulated.
     pub simulated: bool,
+    /// What the weights are, where the campaign file alone does not say it.
+    pub weights: Option<String>,
     /// Whether a router is put beside it.
     pub with_router: bool,
     /// Directory for the logs.
@@ -107,6 +110,7 @@ pub struct Server {
     router: Option<Router>,
     log_dir: PathBuf,
     flags_sha256: String,
+    weights: Option<String>,
     started: Instant,
     ready_seconds: Option<f64>,
     idle: Option<Window>,
@@ -131,6 +135,7 @@ impl Server {
             gpu_source,
             sample_milliseconds,
             simulated,
+            weights,
             with_router,
             log_dir,
         } = spec;
@@ -177,6 +182,7 @@ impl Server {
             router,
             log_dir,
             flags_sha256: engine.flags_sha256,
+            weights,
             started,
             ready_seconds: None,
             idle: None,
@@ -248,6 +254,7 @@ impl Server {
             router_control_url: self.router.as_ref().map(|router| router.control_url.clone()),
             ready_seconds: self.ready_seconds,
             flags_sha256: Some(self.flags_sha256.clone()),
+            weights: self.weights.clone(),
             idle: self.idle,
         }
     }
@@ -310,11 +317,22 @@ pub fn tail_of_dir(dir: &Path) -> Vec<String> {
 
 /// The last lines of a log, each with the file's name.
 pub fn tail(file: &Path) -> Vec<String> {
-    let Ok(content) = fs::read(file) else { return Vec::new() };
+    let Ok(content) = last_bytes(file) else { return Vec::new() };
     let text = String::from_utf8_lossy(&content);
     let lines: Vec<&str> = text.lines().collect();
     let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     lines[lines.len().saturating_sub(TAIL_LINES)..].iter().map(|line| format!("{name}: {line}")).collect()
+}
+
+/// The end of a file, however long the file is.
+fn last_bytes(file: &Path) -> io::Result<Vec<u8>> {
+    const TAIL_BYTES: u64 = 1 << 16;
+    let mut log = fs::File::open(file)?;
+    let length = log.metadata()?.len();
+    log.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
+    let mut content = Vec::new();
+    log.take(TAIL_BYTES).read_to_end(&mut content)?;
+    Ok(content)
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ use super::{
     load::{self, LoadInputError, Prepared},
     machines::{self, Account, Machine, MachineError},
     metrics_text::MetricsText,
-    routers::{self, RouterEpoch, RouterError},
+    routers::{self, Part, RouterEpoch, RouterError},
     step::Step,
     validity::{Seen, judge},
 };
@@ -65,7 +65,9 @@ impl AttemptError {
     const fn code(&self) -> ReasonCode {
         match self {
             Self::Input(_) | Self::Load(_) | Self::WarmUp { .. } => ReasonCode::LoadFailed,
-            Self::Engine(EngineError::CacheKept { .. } | EngineError::NotDrained { .. }) => ReasonCode::CachesNotReset,
+            Self::Engine(
+                EngineError::CacheKept { .. } | EngineError::NotDrained { .. } | EngineError::NoCounter { .. },
+            ) => ReasonCode::CachesNotReset,
             Self::Engine(_) => ReasonCode::ServerDied,
             Self::Router(_) => ReasonCode::RouterFailed,
             Self::Machine(MachineError::Probe { .. }) => ReasonCode::ServerDied,
@@ -149,11 +151,11 @@ async fn measured(
         .iter()
         .map(|server| EngineClient::new(http.clone(), &server.engine_url, &inputs.served_model))
         .collect();
-    let epochs = match &inputs.target {
-        RouterTarget::Policy(policy) => routers::epochs(inputs, policy)?,
-        RouterTarget::Direct { .. } | RouterTarget::Foreign { .. } => Vec::new(),
+    let epochs = |part| match &inputs.target {
+        RouterTarget::Policy(policy) => routers::epochs(inputs, policy, part),
+        RouterTarget::Direct { .. } | RouterTarget::Foreign { .. } => Ok(Vec::new()),
     };
-    routers::begin(&http, &epochs).await?;
+    routers::begin(&http, &epochs(Part::WarmUp)?).await?;
     if !prepared.warmup.is_empty() {
         show(&Step::WarmingUp);
         warm_up(inputs, &prepared, &cancel).await?;
@@ -165,7 +167,8 @@ async fn measured(
         }),
     )
     .await?;
-    // The same epoch once more: what warm-up taught the routers is forgotten like the caches it filled.
+    // What warm-up taught the routers is forgotten like the caches it filled.
+    let epochs = epochs(Part::Window)?;
     routers::begin(&http, &epochs).await?;
     show(&Step::TakingEvidence);
     let mut asked = Vec::new();
@@ -354,6 +357,7 @@ fn server_record(
         ready_seconds: server.ready_seconds,
         num_gpu_blocks: metrics.num_gpu_blocks(),
         flags_sha256: server.flags_sha256.clone(),
+        weights: server.weights.clone(),
         environment: account.environment.clone(),
         prefix_cache_queries: count("vllm:prefix_cache_queries_total"),
         prefix_cache_hits: count("vllm:prefix_cache_hits_total"),

@@ -44,6 +44,14 @@ pub enum EngineError {
         /// Seconds waited.
         seconds: u64,
     },
+    /// Nothing tells whether the cache is empty.
+    #[error(
+        "server {url}: /metrics has no {PREFIX_CACHE_HITS}, so that its cache cannot be shown to be empty; use a vLLM that counts hits"
+    )]
+    NoCounter {
+        /// Base address of the server.
+        url: String,
+    },
     /// A prompt sent before the reset was still found in the cache after it.
     #[error("server {url}: the prefix cache still held a prompt after {resets} resets ({reply}); restart the server")]
     CacheKept {
@@ -66,6 +74,7 @@ pub struct EngineClient {
 
 /// How long requests that other phases left behind may take to end.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(120);
+const PREFIX_CACHE_HITS: &str = "vllm:prefix_cache_hits_total";
 const DRAIN_POLL: Duration = Duration::from_millis(20);
 const MOST_RESETS: u32 = 2;
 
@@ -144,7 +153,8 @@ impl EngineClient {
     }
 
     async fn prefix_cache_hits(&self) -> Result<f64, EngineError> {
-        Ok(self.metrics().await?.get("vllm:prefix_cache_hits_total").unwrap_or(0.0))
+        let hits = self.metrics().await?.get(PREFIX_CACHE_HITS);
+        hits.ok_or_else(|| EngineError::NoCounter { url: self.base_url.clone() })
     }
 
     async fn text(&self, request: &'static str, builder: reqwest::RequestBuilder) -> Result<String, EngineError> {

@@ -1,6 +1,6 @@
 //! `teebench loadgen --from-plan FILE --out DIR`: one attempt as a process of its own.
 
-use std::{fs, path::Path, process::ExitCode};
+use std::{fs, io::Write as _, path::Path, process::ExitCode};
 
 use anyhow::Context;
 use teebench_api::files::{inputs::RunInputs, run::Verdict};
@@ -42,5 +42,7 @@ pub fn run(inputs: &Path, out: &Path) -> anyhow::Result<ExitCode> {
 }
 
 fn show(step: &Step) {
-    println!("{}", serde_json::to_string(step).expect("a step serialises to JSON"));
+    let line = serde_json::to_string(step).expect("a step serialises to JSON");
+    // Whoever showed the steps may be gone; the attempt goes on to its files all the same.
+    let _ = writeln!(std::io::stdout(), "{line}");
 }

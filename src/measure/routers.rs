@@ -56,8 +56,28 @@ pub struct RouterEpoch {
     pub request: EpochRequest,
 }
 
-/// The epochs of all routers of an attempt.
-pub fn epochs(inputs: &RunInputs, policy: &RouterPolicySpec) -> Result<Vec<RouterEpoch>, RouterError> {
+/// The two parts of an attempt that the routers see. Each is an epoch of its own, so that a delta which a router learned
+/// in the warm-up and sent late is one of another epoch, and dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Requests outside the window.
+    WarmUp,
+    /// The measured window.
+    Window,
+}
+
+impl Part {
+    /// The routers' epoch for this part of the attempt with that ordinal: two numbers an attempt.
+    const fn epoch(self, attempt_ordinal: u64) -> u64 {
+        match self {
+            Self::WarmUp => 2 * attempt_ordinal - 1,
+            Self::Window => 2 * attempt_ordinal,
+        }
+    }
+}
+
+/// The epochs of all routers for one part of an attempt.
+pub fn epochs(inputs: &RunInputs, policy: &RouterPolicySpec, part: Part) -> Result<Vec<RouterEpoch>, RouterError> {
     let workers: Vec<Worker> = inputs
         .servers
         .iter()
@@ -78,7 +98,7 @@ pub fn epochs(inputs: &RunInputs, policy: &RouterPolicySpec) -> Result<Vec<Route
         .map(|(id, control_url)| RouterEpoch {
             control_url: control_url.clone(),
             request: EpochRequest {
-                epoch: inputs.epoch,
+                epoch: part.epoch(inputs.epoch),
                 run: inputs.run.attempt_path(inputs.attempt),
                 policy: policy.clone(),
                 workers: workers.clone(),

@@ -11,7 +11,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use teebench_api::{
     files::{inputs::RunInputs, run::RunFile},
     plan::{
-        Plan, RunId,
+        Plan, PlanFileError, RunId,
         next::{Decision, Log, LogError},
     },
 };
@@ -53,7 +53,7 @@ pub enum TreeError {
         source: serde_json::Error,
     },
     /// The file system refuses.
-    #[error("cannot {action} {}: free space or mend permissions, then run again", path.display())]
+    #[error("cannot {action} {}: free space, mend permissions or choose another --out, then run again", path.display())]
     Io {
         /// What was tried.
         action: &'static str,
@@ -66,6 +66,9 @@ pub enum TreeError {
     /// An attempt is not in the plan: the executor and the plan disagree.
     #[error("{0}")]
     Plan(String),
+    /// The plan is not one that this program can continue.
+    #[error(transparent)]
+    PlanFile(#[from] PlanFileError),
     /// The decisions are not those of this plan.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -111,8 +114,7 @@ impl Tree {
         let plan_path = tree.path("plan.json");
         if plan_path.exists() {
             let text = fs::read(&plan_path).map_err(TreeError::io("read", &plan_path))?;
-            let found: Plan = parse(&plan_path, "a plan", &text)?;
-            let found = found.digest();
+            let found = Plan::from_json(&text)?.digest();
             if found != plan_sha256 {
                 return Err(TreeError::OtherPlan {
                     path: tree.root.clone(),
@@ -121,10 +123,11 @@ impl Tree {
                 });
             }
         } else {
-            tree.write("campaign.yaml", campaign_yaml)?;
             tree.write("decisions.jsonl", b"")?;
             tree.write("plan.json", &plan.to_json())?;
         }
+        // Limits may differ from the last time; what is kept is what is in force.
+        tree.write("campaign.yaml", campaign_yaml)?;
         Ok(tree)
     }
 

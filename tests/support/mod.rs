@@ -77,6 +77,11 @@ pub fn brief(runs: &[(String, Value)]) -> String {
     runs.iter().map(|(path, run)| format!("{path}: {} {}\n", run["validity"], run["reasons"])).collect()
 }
 
+/// The run that an attempt's path belongs to.
+pub fn run_of(path: &str) -> &str {
+    path.rsplit_once('a').map_or(path, |(run, _)| run)
+}
+
 /// How many committed runs have this verdict.
 pub fn count(runs: &[(String, Value)], verdict: &str) -> usize {
     runs.iter().filter(|(_, run)| run["validity"] == verdict).count()

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use teebench_api::{
-    campaign::{BenchmarkCampaignSpec, Factor, ParityDifference},
+    campaign::{BenchmarkCampaignSpec, ParityDifference},
     files::{evidence::GpuIdentity, run::ServerRecord},
 };
 
@@ -119,12 +119,8 @@ fn row(
 /// What a difference means, given the factor in which the arms are meant to differ.
 fn kind(spec: &BenchmarkCampaignSpec, breaks: Option<ParityDifference>) -> ParityKind {
     let Some(difference) = breaks else { return ParityKind::Listed };
-    let explained: &[ParityDifference] = match spec.comparison.map(|comparison| comparison.factor).unwrap_or_default() {
-        Factor::Tee => &[],
-        Factor::Engine => &[ParityDifference::Image, ParityDifference::Flags, ParityDifference::KvBlocks],
-        Factor::NodePool => &[ParityDifference::GpuProduct, ParityDifference::PowerLimit, ParityDifference::KvBlocks],
-    };
-    if explained.contains(&difference) {
+    let factor = spec.comparison.map(|comparison| comparison.factor).unwrap_or_default();
+    if factor.explains(difference) {
         ParityKind::Explained
     } else if spec.parity.allow.contains(&difference) {
         ParityKind::Allowed

@@ -182,6 +182,23 @@ pub enum Factor {
     NodePool,
 }
 
+impl Factor {
+    /// Whether this factor is meant to make arms differ so; such a difference does not break the comparison.
+    #[must_use]
+    pub const fn explains(self, difference: ParityDifference) -> bool {
+        match self {
+            Self::Tee => false,
+            Self::Engine => {
+                matches!(difference, ParityDifference::Image | ParityDifference::Flags | ParityDifference::KvBlocks)
+            }
+            Self::NodePool => matches!(
+                difference,
+                ParityDifference::GpuProduct | ParityDifference::PowerLimit | ParityDifference::KvBlocks
+            ),
+        }
+    }
+}
+
 /// The experiment whose effects are the campaign's headline.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]

@@ -8,7 +8,7 @@ use crate::policy::RouterPolicySpec;
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct EpochRequest {
-    /// Ordinal of the attempt in its campaign; a number lower than the current one is refused with status 409.
+    /// Rises from attempt to attempt of a campaign; a number lower than the current one is refused with status 409.
     pub epoch: u64,
     /// The attempt's path in the results tree; names the epoch together with the number.
     pub run: String,

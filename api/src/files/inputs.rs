@@ -21,7 +21,7 @@ pub struct RunInputs {
     pub run: RunId,
     /// Number of the attempt, from 1.
     pub attempt: u32,
-    /// Ordinal of the attempt in the campaign, from 1; the routers' epoch.
+    /// Ordinal of the attempt in the campaign, from 1; the routers' epochs follow from it.
     pub epoch: u64,
     /// Ordinal of the block.
     pub block: usize,
@@ -92,6 +92,9 @@ pub struct ServerInput {
     /// SHA-256 of the engine's command line less addresses and ports, in hex.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flags_sha256: Option<String>,
+    /// What the weights are, where they are not those of the model's repository and revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<String>,
     /// Where the engine idled with the model loaded, on the executor's clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle: Option<super::run::Window>,

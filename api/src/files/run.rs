@@ -27,7 +27,7 @@ pub struct RunFile {
     pub run: RunId,
     /// Number of the attempt, from 1.
     pub attempt: u32,
-    /// Ordinal of the attempt in the campaign, from 1; the routers' epoch.
+    /// Ordinal of the attempt in the campaign, from 1; the routers' epochs follow from it.
     pub epoch: u64,
     /// Ordinal of the block, from 0.
     pub block: usize,
@@ -99,6 +99,10 @@ pub struct ServerRecord {
     pub num_gpu_blocks: Option<u64>,
     /// SHA-256 of the engine's command line less addresses and ports, in hex.
     pub flags_sha256: Option<String>,
+    /// What the weights are, where they are not those of the model's repository and revision: `dummy`, and the digest
+    /// of the directory that they were read from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<String>,
     /// The machine.
     pub environment: Environment,
     /// Prompt tokens looked up in the prefix cache during the window.
