@@ -207,3 +207,65 @@ fn a_directory_that_cannot_be_written_is_named() {
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
     assert!(said(&output).contains("file/small"), "{}", said(&output));
 }
+
+/// The small campaign with a real engine in place of the simulator.
+fn with_vllm(dir: &std::path::Path) -> std::path::PathBuf {
+    let simulator = "simulator: {profile: Tiny, replicas: 2, maxNumSeqs: 4, maxModelLen: 4096}";
+    let image = format!("example/vllm@sha256:{}", "0".repeat(64));
+    let vllm = format!("vllm: {{image: \"{image}\", replicas: 1, maxNumSeqs: 4, maxModelLen: 4096}}");
+    let text = fs::read_to_string(small()).unwrap();
+    assert!(text.contains(simulator));
+    let file = dir.join("vllm.yaml");
+    fs::write(&file, text.replace(simulator, &vllm)).unwrap();
+    file
+}
+
+#[test]
+fn any_campaign_can_be_rehearsed_on_the_simulator() {
+    let out = tempfile::tempdir().unwrap();
+
+    let output = run(&with_vllm(out.path()), out.path(), &["--simulate"]);
+
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let runs = runs(&out.path().join("small"));
+    assert_eq!(count(&runs, "Valid"), 8, "{}", brief(&runs));
+    assert!(runs.iter().all(|(_, run)| run["simulated"] == true));
+}
+
+#[test]
+fn a_campaign_with_vllm_is_refused_where_none_is_installed() {
+    let out = tempfile::tempdir().unwrap();
+
+    let output = teebench(&["run"])
+        .arg(with_vllm(out.path()))
+        .args(["--out", "results"])
+        .current_dir(out.path())
+        .env("PATH", out.path())
+        .output()
+        .unwrap();
+
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    assert!(said(&output).contains("--simulate"), "{}", said(&output));
+    assert!(!out.path().join("results").exists());
+}
+
+#[test]
+fn gpus_that_do_not_suffice_fail_the_runs_with_the_mend() {
+    let out = tempfile::tempdir().unwrap();
+    let vllm = out.path().join("vllm");
+    fs::write(&vllm, "#!/bin/sh\nexit 9\n").unwrap();
+
+    let output = teebench(&["run"])
+        .arg(with_vllm(out.path()))
+        .args(["--out", "results"])
+        .current_dir(out.path())
+        .env("PATH", out.path())
+        .env("CUDA_VISIBLE_DEVICES", "")
+        .output()
+        .unwrap();
+
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    let runs = runs(&out.path().join("results/small"));
+    assert_eq!(count(&runs, "Failed"), runs.len(), "{}", brief(&runs));
+    assert!(brief(&runs).contains("no GPU is visible"), "{}", brief(&runs));
+}

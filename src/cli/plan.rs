@@ -18,7 +18,7 @@ pub struct Args {
     #[arg(short, long, value_enum, default_value_t = Format::Text)]
     output: Format,
     /// Plan the run on the simulator, with this profile.
-    #[arg(long, value_name = "PROFILE", num_args = 0..=1, default_missing_value = "tiny", require_equals = true)]
+    #[arg(long, value_name = "PROFILE", num_args = 0..=1, default_missing_value = "Tiny", require_equals = true, ignore_case = true)]
     simulate: Option<Simulate>,
 }
 

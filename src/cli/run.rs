@@ -26,7 +26,7 @@ pub struct Args {
     #[arg(long, value_name = "NAME=DIR", value_parser = parse_pair)]
     model: Vec<(String, String)>,
     /// Run on the simulator whatever the engine of the file: a dry run of the whole campaign.
-    #[arg(long, value_name = "PROFILE", num_args = 0..=1, default_missing_value = "tiny", require_equals = true)]
+    #[arg(long, value_name = "PROFILE", num_args = 0..=1, default_missing_value = "Tiny", require_equals = true, ignore_case = true)]
     simulate: Option<Simulate>,
     /// Fault of a simulated server, to rehearse what a campaign does then; kinds as in `teebench mock-vllm --help`.
     #[arg(long, value_name = "ARM/ORDINAL=KIND[=VALUE]", value_parser = parse_pair)]
