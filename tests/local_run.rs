@@ -4,10 +4,18 @@
 
 mod support;
 
-use std::{collections::BTreeSet, fs, process::Command};
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::{BufRead, BufReader},
+    net::TcpListener,
+    process::{Command, Stdio},
+};
 
 use nix::sys::signal::Signal;
-use support::{brief, count, processes_naming, run, run_of, runs, said, send, small, start, teebench, wait_until};
+use support::{
+    brief, count, free_range, processes_naming, run, run_of, runs, said, send, small, start, teebench, wait_until,
+};
 
 #[test]
 fn a_campaign_runs_to_an_answer_that_its_files_support() {
@@ -268,4 +276,55 @@ fn gpus_that_do_not_suffice_fail_the_runs_with_the_mend() {
     let runs = runs(&out.path().join("results/small"));
     assert_eq!(count(&runs, "Failed"), runs.len(), "{}", brief(&runs));
     assert!(brief(&runs).contains("no GPU is visible"), "{}", brief(&runs));
+}
+
+#[test]
+fn a_port_that_is_taken_fails_the_runs_with_the_reason() {
+    let out = tempfile::tempdir().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+
+    let output = run(&small(), out.path(), &["--arm", "cc-off", "--first-port", &port]);
+
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    let runs = runs(&out.path().join("small"));
+    assert_eq!((count(&runs, "Failed"), count(&runs, "Valid")), (runs.len(), 0), "{}", brief(&runs));
+    let tail = runs[0].1["log_tail"].to_string();
+    assert!(tail.contains(&port), "{tail}");
+}
+
+#[test]
+fn a_foreign_router_gets_the_requests_of_its_runs() {
+    let out = tempfile::tempdir().unwrap();
+    let file = out.path().join("campaign.yaml");
+    let ours = "- {name: hr-tree, policyRef: {name: hr-tree}}";
+    let foreign = "- {name: foreign, serviceRef: {name: somebodys-router, port: 80}}";
+    fs::write(&file, fs::read_to_string(small()).unwrap().replace(ours, foreign)).unwrap();
+    let first: u16 = free_range(2);
+    let workers = [format!("http://127.0.0.1:{first}"), format!("http://127.0.0.1:{}", first + 1)];
+    let mut router = teebench(&["router", "--port", "0", "--control-port", "0", "--policy", "least_loaded"])
+        .arg("--worker-urls")
+        .args(&workers)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(router.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let address = line.split_whitespace().find_map(|word| word.strip_prefix("data=")).unwrap();
+
+    let url = format!("foreign=http://{address}");
+    let output = run(&file, out.path(), &["--arm", "cc-off", "--first-port", &first.to_string(), "--router", &url]);
+    router.kill().unwrap();
+    router.wait().unwrap();
+
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let runs = runs(&out.path().join("small"));
+    let foreign: Vec<_> = runs.iter().filter(|(_, run)| run["router"] == "foreign").collect();
+    assert_eq!((foreign.len(), count(&runs, "Valid")), (2, 4), "{}", brief(&runs));
+    for (path, run) in foreign {
+        assert_eq!(run["target"]["foreign"]["url"], format!("http://{address}"), "{path}");
+        let queried: u64 =
+            run["servers"].as_array().unwrap().iter().map(|s| s["prefix_cache_queries"].as_u64().unwrap()).sum();
+        assert!(queried > 0, "{path}: no request reached the servers");
+    }
 }

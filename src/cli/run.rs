@@ -22,6 +22,10 @@ pub struct Args {
     /// Address of a foreign router that the campaign names by a Service.
     #[arg(long, value_name = "NAME=URL", value_parser = parse_pair)]
     router: Vec<(String, String)>,
+    /// First port of the servers, which count up arm by arm, so that a foreign router can be told of them [default: free
+    /// ports].
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    first_port: Option<u16>,
     /// Directory to serve a model from, in place of its repository.
     #[arg(long, value_name = "NAME=DIR", value_parser = parse_pair)]
     model: Vec<(String, String)>,
@@ -35,12 +39,13 @@ pub struct Args {
 
 /// Runs the campaign to its end.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let Args { file, out, arm, router, model, simulate, fault } = args;
+    let Args { file, out, arm, router, first_port, model, simulate, fault } = args;
     let options = Options {
         out,
         arm,
         routers: router.into_iter().collect(),
         models: model.into_iter().map(|(name, dir)| (name, PathBuf::from(dir))).collect(),
+        first_port,
         faults: fault,
     };
     let planned =

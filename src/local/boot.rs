@@ -122,8 +122,7 @@ async fn bring_up(
 async fn start(order: &BootOrder<'_>, boot: &Boot, arms: &mut BTreeMap<String, Vec<Server>>) -> Result<(), String> {
     let plan = order.plan;
     let each = plan.replicas();
-    let mut ports = free_ports(order.arms.len() * each as usize)
-        .map_err(|error| format!("no free ports on the loopback interface: {error}"))?;
+    let mut ports = ports(order, each)?.into_iter();
     // Neutral routers stand beside every server as soon as any policy is used; a gateway is one of them entered alone.
     let with_router = !plan.policies.is_empty();
     let visible = if plan.spec.engine.vllm.is_some() { visible_gpus() } else { Vec::new() };
@@ -139,7 +138,7 @@ async fn start(order: &BootOrder<'_>, boot: &Boot, arms: &mut BTreeMap<String, V
             vec![Vec::new(); each as usize]
         };
         for (ordinal, gpus) in (0..each).zip(dealt) {
-            let port = ports.pop().ok_or("fewer ports than servers")?;
+            let port = ports.next().ok_or("fewer ports than servers")?;
             let gpu_file = order.tree.path(format!(".live/{name}-{ordinal}.gpu.json"));
             let place = Placement { port, gpu_file: gpu_file.clone(), arm: name.clone(), ordinal };
             let program = program(order, arm, ordinal, &boot.model, gpus)?;
@@ -173,6 +172,19 @@ async fn start(order: &BootOrder<'_>, boot: &Boot, arms: &mut BTreeMap<String, V
         }
     }
     Ok(())
+}
+
+/// A port for each server of the arms to start, in their order.
+fn ports(order: &BootOrder<'_>, each: u32) -> Result<Vec<u16>, String> {
+    let Some(first) = order.options.first_port else {
+        return free_ports(order.arms.len() * each as usize)
+            .map_err(|error| format!("no free ports on the loopback interface: {error}"));
+    };
+    // Counted over all arms of the file, so that a server keeps its port whichever arms a boot starts.
+    let started = order.plan.spec.arms.iter().zip(0_u32..).filter(|(arm, _)| order.arms.contains(&arm.name));
+    let ordinals = started.flat_map(|(_, arm)| arm * each..(arm + 1) * each);
+    let ports = ordinals.map(|ordinal| u16::try_from(u32::from(first) + ordinal));
+    ports.collect::<Result<_, _>>().map_err(|_| format!("--first-port {first}: the ports run past 65535; lower it"))
 }
 
 fn program(

@@ -39,6 +39,8 @@ pub struct Options {
     pub arm: Option<String>,
     /// Addresses of foreign routers by name.
     pub routers: BTreeMap<String, String>,
+    /// First port of the servers; free ports when absent.
+    pub first_port: Option<u16>,
     /// Directories to serve models from by name.
     pub models: BTreeMap<String, PathBuf>,
     /// Faults of simulated servers: `<arm>/<ordinal>` and the fault.

@@ -192,22 +192,41 @@ impl Server {
     /// Waits until the engine serves a token.
     pub async fn ready(&mut self, http: &Client, model: &str, timeout_seconds: u32) -> Result<(), ServerError> {
         let engine = EngineClient::new(http.clone(), &self.engine_url, model);
+        let mut last = "it answers nothing".to_owned();
+        let mut look = tokio::time::interval(READY_POLL);
         loop {
-            let last = match engine.serve_one_token("Are you ready?").await {
+            let asked = engine.serve_one_token("Are you ready?");
+            tokio::pin!(asked);
+            // Whoever has the port may take the request and never answer it, so the answer is not all that is waited for.
+            let answer = loop {
+                tokio::select! {
+                    answer = &mut asked => break answer,
+                    _ = look.tick() => {}
+                }
+                self.still_coming(timeout_seconds, &last)?;
+            };
+            match answer {
                 Ok(()) => {
                     self.ready_seconds = Some(self.started.elapsed().as_secs_f64());
                     return Ok(());
                 }
-                Err(error) => error.to_string(),
-            };
-            if let Some(how) = self.ended() {
-                return Err(ServerError::Ended { name: self.name.clone(), how });
+                Err(error) => last = error.to_string(),
             }
-            if self.started.elapsed() > Duration::from_secs(timeout_seconds.into()) {
-                return Err(ServerError::NotReady { name: self.name.clone(), seconds: timeout_seconds, last });
-            }
-            tokio::time::sleep(READY_POLL).await;
+            look.tick().await;
+            self.still_coming(timeout_seconds, &last)?;
         }
+    }
+
+    /// Whether there is reason to wait on: nothing has ended, and time is left.
+    fn still_coming(&mut self, timeout_seconds: u32, last: &str) -> Result<(), ServerError> {
+        if let Some(how) = self.ended() {
+            return Err(ServerError::Ended { name: self.name.clone(), how });
+        }
+        if self.started.elapsed() > Duration::from_secs(timeout_seconds.into()) {
+            let (name, last) = (self.name.clone(), last.to_owned());
+            return Err(ServerError::NotReady { name, seconds: timeout_seconds, last });
+        }
+        Ok(())
     }
 
     /// Arm and ordinal.

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    net::TcpListener,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
@@ -114,4 +115,14 @@ pub fn processes_naming(dir: &Path) -> Vec<String> {
             command.contains(&name).then_some(command)
         })
         .collect()
+}
+
+/// The first of so many consecutive free ports.
+pub fn free_range(count: u16) -> u16 {
+    loop {
+        let first = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        if (first..first.saturating_add(count)).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()) {
+            return first;
+        }
+    }
 }
