@@ -3,6 +3,7 @@
 mod cli;
 mod local;
 mod measure;
+mod operator;
 mod store;
 
 use std::process::ExitCode;
