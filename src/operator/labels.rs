@@ -27,7 +27,9 @@ pub const EPOCH: &str = "teebench.dev/epoch";
 pub const CAMPAIGN_UID: &str = "teebench.dev/campaign-uid";
 /// Annotation of a load pod: path of its attempt below `runs/`.
 pub const ATTEMPT: &str = "teebench.dev/attempt";
-/// Annotation of a load Job: why its attempt is broken off, as JSON of a `Reason`.
+/// Annotation of a BenchmarkRun: when its inputs were frozen. From then on the attempt does not begin again.
+pub const BEGUN: &str = "teebench.dev/begun";
+/// Annotation of a BenchmarkRun: why its attempt was told to end, as JSON of a `Reason`.
 pub const BROKEN_OFF: &str = "teebench.dev/broken-off";
 
 /// What part of a campaign an object is.
