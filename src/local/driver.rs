@@ -15,8 +15,8 @@ use teebench_api::{
     plan::{
         Plan,
         next::{
-            Action, AttemptOutcome, Decision, Limits, Observed, Outcome, ServerState, Servers, Start,
-            effective, next, tally,
+            Action, AttemptOutcome, Decision, Limits, Observed, Outcome, ServerState, Servers, Start, effective, next,
+            tally,
         },
     },
 };

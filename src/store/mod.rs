@@ -4,12 +4,14 @@
 //! tree        a campaign's directory of a local run     ledger    what the machines have cost
 //! campaigns   the same files in an object store         outcome   an attempt as `next` sees it
 //! sums        SHA256SUMS                                run_files which files an attempt may have
+//! service     takes uploads, gives results
 //! ```
 
 mod campaigns;
 pub mod ledger;
 mod outcome;
 mod run_files;
+pub mod service;
 mod sums;
 mod tree;
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
 use teebench_api::{
@@ -20,7 +21,7 @@ use crate::store::{INPUTS_FILE, RunFiles, attempt_outcome, deciding_metrics, sha
 /// Attempts that are read at once.
 const READ_AT_ONCE: usize = 8;
 /// Most files of an attempt that is read back: more than any that may be committed.
-pub(super) const MOST_FILES_READ: usize = 1 << 20;
+const MOST_FILES_READ: usize = 1 << 20;
 
 /// An attempt that was committed.
 #[derive(Clone, Debug)]
@@ -145,7 +146,7 @@ impl CampaignStore {
         run: &RunId,
         attempt: u32,
     ) -> Result<Option<RunFiles>, StoreError> {
-        self.read_files(&self.attempt_path(run, attempt)).await
+        Ok(self.read_files(&self.attempt_path(run, attempt)).await?.map(|(files, _)| files))
     }
 
     /// Waits until nobody else commits this attempt.
@@ -160,19 +161,20 @@ impl CampaignStore {
         Ok(objects.iter().filter_map(|object| object.location.as_ref().strip_suffix(&suffix)).map(Path::from).collect())
     }
 
-    pub(super) async fn read_files(&self, attempt: &Path) -> Result<Option<RunFiles>, StoreError> {
+    /// The files of a committed attempt, and the bytes of its `SHA256SUMS`.
+    pub(super) async fn read_files(&self, attempt: &Path) -> Result<Option<(RunFiles, Bytes)>, StoreError> {
         let path = attempt.clone().join(SUMS);
-        let Some(text) = self.objects().read(&path).await? else { return Ok(None) };
-        let text = String::from_utf8_lossy(&text);
-        let files = RunFiles::parse(&text, MOST_FILES_READ);
-        files.map(Some).map_err(|source| StoreError::Sums { path: path.to_string(), source })
+        let Some(bytes) = self.objects().read(&path).await? else { return Ok(None) };
+        match RunFiles::parse(&String::from_utf8_lossy(&bytes), MOST_FILES_READ) {
+            Ok(files) => Ok(Some((files, bytes))),
+            Err(source) => Err(StoreError::Sums { path: path.to_string(), source }),
+        }
     }
 
     async fn seal_attempt(&self, target: &Path, files: &RunFiles) -> Result<Commit, StoreError> {
         let won = self.objects().write_new(&target.clone().join(SUMS), files.to_text().into_bytes()).await?;
         let committed = self.read_attempt(target).await?;
-        let committed =
-            committed.ok_or_else(|| StoreError::Missing { count: 1, first: format!("{target}/{SUMS}") })?;
+        let committed = committed.ok_or_else(|| StoreError::Missing { count: 1, first: format!("{target}/{SUMS}") })?;
         Ok(if won { Commit::Won(committed) } else { Commit::Lost(committed) })
     }
 

@@ -127,16 +127,14 @@ impl CampaignStore {
     async fn files_of_runs(&self) -> Result<Vec<ListedFile>, StoreError> {
         let own = format!("{}/", self.directory);
         let objects = self.objects().list(&self.path(RUNS)).await?;
-        let sizes: BTreeMap<&str, u64> = objects
-            .iter()
-            .map(|object| (object.location.as_ref().trim_start_matches(&own), object.size))
-            .collect();
+        let sizes: BTreeMap<&str, u64> =
+            objects.iter().map(|object| (object.location.as_ref().trim_start_matches(&own), object.size)).collect();
         let mut files = Vec::new();
         let suffix = format!("/{SUMS}");
         for attempt in sizes.keys().filter_map(|path| path.strip_suffix(&suffix)) {
             let path = self.file(attempt);
-            let Some(sums) = self.read_files(&path).await? else { continue };
-            files.push(listed(format!("{attempt}/{SUMS}"), sums.to_text().as_bytes()));
+            let Some((sums, text)) = self.read_files(&path).await? else { continue };
+            files.push(listed(format!("{attempt}/{SUMS}"), &text));
             files.extend(sums.iter().filter_map(|(file, sum)| {
                 let path = format!("{attempt}/{file}");
                 let bytes = *sizes.get(path.as_str())?;

@@ -16,13 +16,14 @@ use std::{path::PathBuf, sync::Arc};
 
 use object_store::path::Path;
 
+pub(in crate::store) use self::commit::run_json;
 pub use self::{
     campaign::CampaignStore,
     commit::{Commit, Committed},
     error::StoreError,
-    listing::{CampaignEntry, Listing, ListedFile},
+    listing::{CampaignEntry, ListedFile, Listing},
     publish::Published,
-    staging::{BlobWriter, Staging},
+    staging::{BlobWriter, Finished, Staging},
 };
 use self::{locks::Locks, objects::Objects};
 

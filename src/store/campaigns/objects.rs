@@ -1,11 +1,7 @@
 //! Objects by their paths: read, written whole, listed. A write that has returned is durable, and readers see the old
 //! content or the new, never a part.
 
-use std::{
-    fs, io,
-    path::PathBuf,
-    sync::Arc,
-};
+use std::{fs, io, path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
 use futures::TryStreamExt;
@@ -34,7 +30,10 @@ impl Objects {
         let refuse = |reason: String| StoreError::Url { url: url.to_owned(), reason };
         let parsed = Url::parse(url).map_err(|error| refuse(format!("{error}; give it like file:///results")))?;
         if parsed.scheme() != "file" {
-            return Err(refuse(format!("{} stores are not built in; give a directory as file:///DIR", parsed.scheme())));
+            return Err(refuse(format!(
+                "{} stores are not built in; give a directory as file:///DIR",
+                parsed.scheme()
+            )));
         }
         let root = parsed.to_file_path().map_err(|()| refuse("no absolute path; give it as file:///DIR".to_owned()))?;
         fs::create_dir_all(&root).map_err(|error| refuse(format!("cannot be made: {error}; mend permissions")))?;
