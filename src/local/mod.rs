@@ -5,7 +5,6 @@ mod boot;
 mod children;
 mod driver;
 mod engine_command;
-mod ledger;
 mod live;
 mod options;
 mod parity;

@@ -5,6 +5,9 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use teebench_api::plan::Plan;
 
+/// Name of the file with the entries.
+pub const BOOTS_FILE: &str = "boots.jsonl";
+
 /// A line of `boots.jsonl`: servers of an arm came or went.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]

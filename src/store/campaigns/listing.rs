@@ -1,0 +1,158 @@
+//! What of a campaign can be fetched: its own files, and those of committed attempts.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use futures::Stream;
+use object_store::path::Path;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    CampaignStore, OWN_DIRECTORY, ResultsStore, StoreError,
+    campaign::{PLAN, RUNS, SUMS},
+    publish::OWN_FILES,
+};
+use crate::store::{run_files::check_path, sha256_hex};
+
+/// A campaign that the store has.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct CampaignEntry {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// First digits of its uid.
+    pub uid: String,
+}
+
+/// The files of a campaign.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Listing {
+    /// Whether the campaign's own `SHA256SUMS` is of the files as they are now. It is not while the campaign runs, and is
+    /// then left out.
+    pub sealed: bool,
+    /// The files by path.
+    pub files: Vec<ListedFile>,
+}
+
+/// One file of a campaign.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ListedFile {
+    /// Path below the campaign's directory.
+    pub path: String,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// SHA-256 of its content, in hex.
+    pub sha256: String,
+}
+
+impl ResultsStore {
+    /// The campaigns that the store has, those of one namespace or all.
+    ///
+    /// # Errors
+    /// The store refuses.
+    pub async fn campaigns(&self, namespace: Option<&str>) -> Result<Vec<CampaignEntry>, StoreError> {
+        let objects = &self.shared.objects;
+        let namespaces = match namespace {
+            Some(namespace) => vec![namespace.to_owned()],
+            None => objects.directories(&Path::default()).await?,
+        };
+        let mut found = Vec::new();
+        for namespace in namespaces.into_iter().filter(|name| name != OWN_DIRECTORY) {
+            for directory in objects.directories(&Path::from(namespace.as_str())).await? {
+                let Some((name, uid)) = directory.rsplit_once('.') else { continue };
+                if objects.size(&Path::from(format!("{namespace}/{directory}/{PLAN}"))).await?.is_some() {
+                    let (name, uid) = (name.to_owned(), uid.to_owned());
+                    found.push(CampaignEntry { namespace: namespace.clone(), name, uid });
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl CampaignStore {
+    /// The campaign's files; `None` where there is no such campaign.
+    ///
+    /// # Errors
+    /// The store refuses.
+    pub async fn listing(&self) -> Result<Option<Listing>, StoreError> {
+        if self.objects().size(&self.path(PLAN)).await?.is_none() {
+            return Ok(None);
+        }
+        let mut files = Vec::new();
+        for name in OWN_FILES {
+            files.extend(self.hashed(name).await?);
+        }
+        let sums = self.objects().read(&self.path(SUMS)).await?;
+        let sealed = match &sums {
+            Some(sums) => *sums == self.present_sums().await?,
+            None => false,
+        };
+        if sealed {
+            files.extend(self.hashed(SUMS).await?);
+        }
+        files.extend(self.files_of_runs().await?);
+        files.sort_by(|one, other| one.path.cmp(&other.path));
+        Ok(Some(Listing { sealed, files }))
+    }
+
+    /// A file that [`listing`](Self::listing) may name, in pieces, with its length; `None` for anything else.
+    ///
+    /// # Errors
+    /// The store refuses.
+    pub async fn read_file(
+        &self,
+        relative: &str,
+    ) -> Result<Option<(u64, impl Stream<Item = object_store::Result<Bytes>> + use<>)>, StoreError> {
+        if !(relative == SUMS || OWN_FILES.contains(&relative)) {
+            let Some((attempt, file)) = split_run_path(relative) else { return Ok(None) };
+            let sums = self.file(&format!("{attempt}/{SUMS}"));
+            let committed = self.objects().size(&sums).await?.is_some();
+            if !committed || (file != SUMS && check_path(file).is_err()) {
+                return Ok(None);
+            }
+        }
+        self.objects().stream(&self.file(relative)).await
+    }
+
+    async fn hashed(&self, name: &str) -> Result<Option<ListedFile>, StoreError> {
+        let content = self.objects().read(&self.path(name)).await?;
+        Ok(content.map(|content| listed(name.to_owned(), &content)))
+    }
+
+    async fn files_of_runs(&self) -> Result<Vec<ListedFile>, StoreError> {
+        let own = format!("{}/", self.directory);
+        let objects = self.objects().list(&self.path(RUNS)).await?;
+        let sizes: BTreeMap<&str, u64> =
+            objects.iter().map(|object| (object.location.as_ref().trim_start_matches(&own), object.size)).collect();
+        let mut files = Vec::new();
+        let suffix = format!("/{SUMS}");
+        for attempt in sizes.keys().filter_map(|path| path.strip_suffix(&suffix)) {
+            let path = self.file(attempt);
+            let Some((sums, text)) = self.read_files(&path).await? else { continue };
+            files.push(listed(format!("{attempt}/{SUMS}"), &text));
+            files.extend(sums.iter().filter_map(|(file, sum)| {
+                let path = format!("{attempt}/{file}");
+                let bytes = *sizes.get(path.as_str())?;
+                Some(ListedFile { path, bytes, sha256: sum.to_owned() })
+            }));
+        }
+        Ok(files)
+    }
+}
+
+fn listed(path: String, content: &[u8]) -> ListedFile {
+    ListedFile { path, bytes: content.len() as u64, sha256: sha256_hex(content) }
+}
+
+/// `runs/<experiment>/<condition>/<arm>/<router>/<attempt>` and the file below it.
+fn split_run_path(relative: &str) -> Option<(&str, &str)> {
+    let (end, _) = relative.match_indices('/').nth(5)?;
+    let (attempt, file) = (&relative[..end], &relative[end + 1..]);
+    let plain = |part: &str| !part.is_empty() && !part.starts_with('.');
+    (attempt.starts_with("runs/") && attempt.split('/').all(plain)).then_some((attempt, file))
+}
