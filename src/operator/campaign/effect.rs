@@ -30,8 +30,8 @@ pub enum Effect {
     Apply(Box<Resources<Prepared>>),
     /// Freeze an attempt's inputs and start its Job.
     Launch(Box<Resources<Prepared>>),
-    /// Delete the servers and gateways of these names.
-    StopServers(Vec<String>),
+    /// Delete the servers of some arms, and the gateways before them.
+    StopServers(Vec<SetNames>),
     /// Delete a download.
     DeleteDownload(String),
     /// Tell an attempt to end, for this reason.
@@ -55,6 +55,15 @@ pub enum Effect {
         /// A sentence for people.
         message: String,
     },
+}
+
+/// Names of what serves one arm at one boot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetNames {
+    /// The StatefulSet and its Service.
+    pub servers: String,
+    /// The gateways' Deployment and its Service.
+    pub gateways: String,
 }
 
 impl Effect {

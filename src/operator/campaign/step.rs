@@ -1,10 +1,16 @@
 //! One step of a campaign: from the world to what is done about it. No client.
 
-use jiff::Timestamp;
+use std::{collections::BTreeMap, net::IpAddr};
+
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 use kube::ResourceExt;
 use teebench_api::{
-    files::run::{Reason, ReasonCode},
+    conditions::types,
+    files::{
+        inputs::{GatewayInput, ServerInput},
+        run::{Reason, ReasonCode},
+    },
     plan::{
         Plan,
         next::{Action, Limits, Outcome, ServerState, Servers, Start, next},
@@ -12,22 +18,31 @@ use teebench_api::{
 };
 
 use super::{
-    effect::Effect,
+    effect::{Effect, SetNames},
     observe::{
-        attempts::{self, State, UnderWay},
-        servers::{self, LASTING, Look, OpenArm, Seen, open_arms},
+        attempts::{self, End, State, UnderWay},
+        pods,
+        servers::{self, Look, OpenArm, Seen, open_arms},
     },
     preflight::{Preflight, preflight},
     validate::{Refusal, accepted_plan},
     world::{Moment, Stored, World},
 };
 use crate::{
+    executor::{self, InputsOrder, Parity},
     operator::{
-        build::{self, BuildError, Settings},
-        labels, names,
+        build::{self, AttemptObjects, AttemptOrder, BootObjects, BootOrder, BuildError, Owner, ServerSeen, Settings, WeightsOrder},
+        labels::{self, Component},
+        names,
+        resources::Resources,
     },
     store::ledger::{Entry, Event},
 };
+
+/// How soon to look again for what no watch tells: nodes, another campaign's download, a namesake that is going.
+const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(5);
+/// Label of a Job's pods with the Job's name.
+const JOB_NAME: &str = "batch.kubernetes.io/job-name";
 
 /// What is done in one pass, and what is told of it.
 #[derive(Debug)]
@@ -71,8 +86,8 @@ pub struct Active {
     pub servers: Seen,
     /// Attempts under way.
     pub under_way: Vec<UnderWay>,
-    /// The attempt that comes next, while its servers come up.
-    pub upcoming: Option<Start>,
+    /// How the arms compare, once all their machines are known.
+    pub parity: Option<Parity>,
     /// What keeps it from going on, in a sentence.
     pub trouble: Option<String>,
 }
@@ -127,6 +142,11 @@ impl<'a> Deciding<'a> {
         let jobs: Vec<&Job> = world.children.jobs.iter().map(AsRef::as_ref).collect();
         let runs = world.children.runs.iter().map(AsRef::as_ref);
         let under_way = attempts::under_way(runs, &jobs, &pods, &stored.committed());
+        let parity = matches!(&servers.servers, Some(Servers { state: ServerState::Ready, .. })).then(|| {
+            let facts: Vec<_> = world.facts.values().map(|facts| facts.compared.clone()).collect();
+            let factor = plan.spec.comparison.map(|comparison| comparison.factor).unwrap_or_default();
+            executor::compare(&facts, factor, &plan.spec.parity.allow)
+        });
         let active = Active {
             preflight: preflight(&plan, world.nodes.as_deref()),
             trouble: servers.trouble.clone(),
@@ -134,7 +154,7 @@ impl<'a> Deciding<'a> {
             plan,
             servers,
             under_way,
-            upcoming: None,
+            parity,
         };
         Self { world, settings, stored, has_begun, effects: Vec::new(), wake_at: active.servers.wake_at, active }
     }
@@ -219,8 +239,7 @@ impl<'a> Deciding<'a> {
     /// Does what `next` says; gives the end of the campaign when it says that.
     fn act(&mut self) -> Result<Option<(Outcome, String)>, BuildError> {
         let mut actions = self.actions(self.moment());
-        if let Some(servers) = self.download_that_failed(&actions) {
-            self.active.trouble = Some(state_reason(&servers));
+        if let Some(servers) = self.download_that_failed(&actions)? {
             actions = self.actions(Moment { servers: Some(servers), ..self.moment() });
         }
         for action in actions {
@@ -233,7 +252,7 @@ impl<'a> Deciding<'a> {
                 Action::Boot { boot, generation, arms } => self.boot(boot, generation, &arms)?,
                 Action::Start(start) => self.launch(&start)?,
                 Action::Fail { attempt, reason } => {
-                    let run = build::run(&self.attempt_order(&attempt), false)?;
+                    let run = self.attempt_objects(&attempt)?.run;
                     self.effects.push(Effect::Apply(Box::new(Resources { runs: vec![run], ..Resources::default() })));
                     self.effects.push(Effect::Commit { start: attempt, reason });
                     self.wake_at = Some(self.world.now);
@@ -242,7 +261,7 @@ impl<'a> Deciding<'a> {
                     let reason = Reason { code: ReasonCode::Stopped, message: self.why_interrupted() };
                     self.break_off(&reason);
                 }
-                Action::StopServers { boot, arms } => self.stop_servers(boot, &arms),
+                Action::StopServers { boot, arms } => self.stop_servers(boot, &arms)?,
                 Action::Wait => {}
                 Action::Finish { outcome, message } => {
                     if !self.is_published(outcome) {
@@ -264,4 +283,267 @@ impl<'a> Deciding<'a> {
         };
         why.to_owned()
     }
+
+    /// Starts servers, after what they need is there: nodes first, then weights.
+    fn boot(&mut self, boot: usize, generation: u32, arms: &[String]) -> Result<(), BuildError> {
+        if let Preflight::Missing { message, .. } = &self.active.preflight {
+            self.active.trouble = Some(message.clone());
+            self.wake_by(LOOK_AGAIN);
+            return Ok(());
+        }
+        if self.world.children.has_leftovers {
+            self.active.trouble = Some("objects of a deleted campaign of this name are still going".into());
+            self.wake_by(LOOK_AGAIN);
+            return Ok(());
+        }
+        match self.download(boot)? {
+            Download::Done => {}
+            Download::Missing(job) => {
+                self.active.trouble = Some(format!("weights of model {} are to be downloaded", self.model(boot)));
+                self.effects.push(Effect::Apply(Box::new(Resources { jobs: vec![*job], ..Resources::default() })));
+                return Ok(());
+            }
+            Download::Running(trouble) | Download::Failed(trouble) => {
+                self.active.trouble = Some(trouble);
+                self.wake_by(LOOK_AGAIN);
+                return Ok(());
+            }
+        }
+        let objects = build::boot(&BootOrder {
+            plan: &self.active.plan,
+            owner: self.owner(),
+            settings: self.settings,
+            boot,
+            generation,
+            arms,
+        })?;
+        if !self.has_begun {
+            self.effects.push(Effect::Begin(Box::new(self.stored.plan.clone())));
+        }
+        let started = |arm: &String| Entry { boot, generation, arm: arm.clone(), event: Event::Started, at: self.world.now };
+        self.effects.push(Effect::Record(arms.iter().map(started).collect()));
+        let BootObjects { services, stateful_sets, gateways } = objects;
+        let resources = Resources { services, stateful_sets, deployments: gateways, ..Resources::default() };
+        self.effects.push(Effect::Apply(Box::new(resources)));
+        Ok(())
+    }
+
+    fn model(&self, boot: usize) -> &str {
+        self.active.plan.boots.get(boot).map_or("", |boot| boot.model.as_str())
+    }
+
+    fn owner(&self) -> Owner<'a> {
+        let metadata = &self.world.campaign.metadata;
+        Owner {
+            name: metadata.name.as_deref().unwrap_or_default(),
+            namespace: metadata.namespace.as_deref().unwrap_or_default(),
+            uid: metadata.uid.as_deref().unwrap_or_default(),
+        }
+    }
+
+    /// How the download of a boot's weights is; one that is not needed is done.
+    fn download(&self, boot: usize) -> Result<Download, BuildError> {
+        let order = WeightsOrder {
+            plan: &self.active.plan,
+            owner: self.owner(),
+            settings: self.settings,
+            model: self.model(boot),
+        };
+        let Some(job) = build::weights(&order)? else { return Ok(Download::Done) };
+        let name = job.name_any();
+        let Some(present) = self.world.children.downloads.iter().find(|known| known.name_any() == name) else {
+            return Ok(Download::Missing(Box::new(job)));
+        };
+        let of_job = |pod: &&Pod| pod.labels().get(JOB_NAME) == Some(&name);
+        let pods = self.world.children.pods.iter().map(AsRef::as_ref);
+        let trouble = pods.filter(of_job).find_map(|pod| pods::trouble(pod, &[])).map(|trouble| trouble.message);
+        Ok(match attempts::ended(present) {
+            _ if present.metadata.deletion_timestamp.is_some() => Download::Running(format!("download {name} is going")),
+            None => Download::Running(trouble.unwrap_or_else(|| format!("weights of model {} are being downloaded", self.model(boot)))),
+            Some(End::Complete) => Download::Done,
+            Some(End::Deadline) => Download::Failed(format!("download {name}: not done within its deadline")),
+            Some(End::Failed(message)) => Download::Failed(trouble.unwrap_or(message)),
+        })
+    }
+
+    /// Servers whose weights cannot be had did not come up, as `next` sees it.
+    fn download_that_failed(&self, actions: &[Action]) -> Result<Option<Servers>, BuildError> {
+        let Some(Action::Boot { boot, generation, arms }) = actions.last() else { return Ok(None) };
+        Ok(match self.download(*boot)? {
+            Download::Failed(reason) => Some(Servers {
+                boot: *boot,
+                generation: *generation,
+                arms: arms.clone(),
+                state: ServerState::Failed { reason },
+            }),
+            Download::Done | Download::Missing(_) | Download::Running(_) => None,
+        })
+    }
+
+    fn stop_servers(&mut self, boot: usize, arms: &[String]) -> Result<(), BuildError> {
+        let open = open_arms(&self.stored.ledger);
+        let open: Vec<&OpenArm> = open.iter().filter(|open| arms.contains(&open.arm)).collect();
+        if open.is_empty() {
+            // They were never started: their download failed, and is tried anew by the next generation.
+            let order = WeightsOrder {
+                plan: &self.active.plan,
+                owner: self.owner(),
+                settings: self.settings,
+                model: self.model(boot),
+            };
+            if let Some(job) = build::weights(&order)? {
+                self.effects.push(Effect::DeleteDownload(job.name_any()));
+            }
+            return Ok(());
+        }
+        let campaign = &self.active.plan.campaign;
+        let names = open.iter().map(|OpenArm { arm, boot, generation, .. }| SetNames {
+            servers: names::servers(campaign, arm, *boot, *generation),
+            gateways: names::gateways(campaign, arm, *boot, *generation),
+        });
+        self.effects.push(Effect::StopServers(names.collect()));
+        Ok(())
+    }
+
+    /// Starts an attempt on the servers of its arm.
+    fn launch(&mut self, start: &Start) -> Result<(), BuildError> {
+        let AttemptObjects { run, config_map, job } = self.attempt_objects(start)?;
+        let (runs, config_maps, jobs) = (vec![run], vec![config_map], vec![job]);
+        self.effects.push(Effect::Launch(Box::new(Resources { runs, config_maps, jobs, ..Resources::default() })));
+        Ok(())
+    }
+
+    fn attempt_objects(&self, start: &Start) -> Result<AttemptObjects, BuildError> {
+        let plan = &self.active.plan;
+        let broken = self.active.parity.as_ref().map(|parity| parity.broken.clone()).unwrap_or_default();
+        let inputs = executor::inputs(InputsOrder {
+            plan,
+            plan_sha256: &self.active.plan_sha256,
+            start,
+            salt: hex::encode(rand::random::<[u8; 32]>()),
+            foreign_routers: &BTreeMap::new(),
+            servers: self.server_inputs(start)?,
+            gateways: self.gateway_inputs(start),
+            parity_broken: &broken,
+        });
+        build::attempt(&AttemptOrder {
+            owner: self.owner(),
+            settings: self.settings,
+            load_generator: &plan.spec.load_generator,
+            inputs: &inputs.ok_or_else(|| BuildError::UnknownArm(start.run.arm.clone()))?,
+        })
+    }
+
+    fn pods_of(&self, start: &Start, component: Component) -> Vec<&'a Pod> {
+        let open = open_arms(&self.stored.ledger).into_iter().find(|open| open.arm == start.run.arm);
+        let is_component = |pod: &Pod| pod.labels().get(labels::COMPONENT).is_some_and(|name| name == component.name());
+        let pods = self.world.children.pods.iter().map(AsRef::as_ref);
+        let mut pods: Vec<&Pod> =
+            pods.filter(|pod| is_component(pod) && open.as_ref().is_some_and(|open| open.has(pod))).collect();
+        pods.sort_by_key(|pod| (ordinal(pod), pod.name_any()));
+        pods
+    }
+
+    fn server_inputs(&self, start: &Start) -> Result<Vec<ServerInput>, BuildError> {
+        let facts = build::engine_facts(&self.active.plan, start.boot, &start.run.arm)?;
+        let with_router = build::uses_sidecars(&self.active.plan);
+        let seen = self.pods_of(start, Component::Server).into_iter().filter_map(|pod| {
+            let uid = pod.metadata.uid.as_deref()?;
+            Some(build::server_input(&ServerSeen {
+                ordinal: ordinal(pod),
+                uid,
+                ip: address(pod)?,
+                with_router,
+                ready_seconds: self.world.facts.get(uid).and_then(|facts| facts.ready_seconds),
+                facts: &facts,
+                idle: self.active.servers.idle,
+            }))
+        });
+        Ok(seen.collect())
+    }
+
+    fn gateway_inputs(&self, start: &Start) -> Vec<GatewayInput> {
+        self.pods_of(start, Component::Gateway).into_iter().filter_map(address).map(build::gateway_input).collect()
+    }
+
+    /// While servers come up, the attempt that they come up for is shown, so that its trouble has a place.
+    fn announce(&mut self) -> Result<(), BuildError> {
+        let is_up = matches!(&self.active.servers.servers, Some(Servers { state: ServerState::Ready, .. }));
+        if is_up || !self.active.under_way.is_empty() || self.world.campaign.spec.suspend {
+            return Ok(());
+        }
+        let Some(start) = self.upcoming() else { return Ok(()) };
+        let run = self.attempt_objects(&start)?.run;
+        let is_there = self.world.children.runs.iter().any(|known| known.name_any() == run.name_any());
+        if !is_there {
+            self.effects.push(Effect::Apply(Box::new(Resources { runs: vec![run], ..Resources::default() })));
+        }
+        Ok(())
+    }
+
+    /// The attempt that `next` would start if the servers that are to come were up.
+    fn upcoming(&self) -> Option<Start> {
+        let moment = self.moment();
+        let servers = match &moment.servers {
+            Some(servers) => Servers { state: ServerState::Ready, ..servers.clone() },
+            None => self.actions(moment.clone()).into_iter().find_map(|action| match action {
+                Action::Boot { boot, generation, arms } => {
+                    Some(Servers { boot, generation, arms, state: ServerState::Ready })
+                }
+                _ => None,
+            })?,
+        };
+        let actions = self.actions(Moment { servers: Some(servers), ..moment });
+        actions.into_iter().find_map(|action| match action {
+            Action::Start(start) => Some(start),
+            _ => None,
+        })
+    }
+
+    fn wake_by(&mut self, after: SignedDuration) {
+        if let Ok(at) = self.world.now.checked_add(after) {
+            self.wake_at = Some(self.wake_at.map_or(at, |known| known.min(at)));
+        }
+    }
+
+    fn wake_before_the_deadline(&mut self) {
+        let started = self.stored.ledger.first().map(|entry| entry.at);
+        let seconds = self.world.campaign.spec.deadline_seconds;
+        if let (Some(started), Some(seconds)) = (started, seconds) {
+            let left = started.as_second() + i64::from(seconds) - self.world.now.as_second();
+            self.wake_by(SignedDuration::from_secs(left.max(1)));
+        }
+    }
+
+    /// Whether the end was told already, and of the same plan and outcome.
+    fn is_published(&self, outcome: Outcome) -> bool {
+        let Some(status) = &self.world.campaign.status else { return false };
+        let told = status.conditions.iter().any(|condition| condition.type_ == types::SUCCEEDED && condition.reason == outcome.name());
+        told && status.completion_time.is_some()
+    }
+}
+
+/// How the download of a boot's weights is.
+enum Download {
+    /// They are there, or none are needed.
+    Done,
+    /// Nobody downloads them yet.
+    Missing(Box<Job>),
+    /// They are being downloaded; what people are told of it.
+    Running(String),
+    /// They could not be downloaded.
+    Failed(String),
+}
+
+fn is_gateway(pod: &Pod) -> bool {
+    pod.labels().get(labels::COMPONENT).is_some_and(|name| name == Component::Gateway.name())
+}
+
+/// A pod's ordinal in its StatefulSet, by its name.
+fn ordinal(pod: &Pod) -> u32 {
+    pod.name_any().rsplit('-').next().and_then(|last| last.parse().ok()).unwrap_or(0)
+}
+
+fn address(pod: &Pod) -> Option<IpAddr> {
+    pod.status.as_ref()?.pod_ip.as_ref()?.parse().ok()
 }

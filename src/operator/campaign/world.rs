@@ -11,7 +11,6 @@ use k8s_openapi::api::{
     batch::v1::Job,
     core::v1::{Node, Pod},
 };
-use kube::ResourceExt;
 use rust_decimal::Decimal;
 use teebench_api::{
     campaign::BenchmarkCampaign,
@@ -25,8 +24,8 @@ use teebench_api::{
 };
 
 use crate::{
-    executor::parity::ServerFacts,
-    store::ledger::{self, Entry},
+    executor::ServerFacts,
+    store::{Committed, ledger::{self, Entry}},
 };
 
 /// Everything that one pass looks at.
@@ -82,6 +81,10 @@ pub struct Children {
     pub pods: Vec<Arc<Pod>>,
     /// Its runs.
     pub runs: Vec<Arc<BenchmarkRun>>,
+    /// Downloads of its models' weights, whichever campaign began them.
+    pub downloads: Vec<Arc<Job>>,
+    /// Whether objects of a deleted campaign of this name are still there.
+    pub has_leftovers: bool,
 }
 
 /// What a server's probe says of its engine and machine.
@@ -142,10 +145,10 @@ pub struct Moment {
     pub running: Option<AttemptRef>,
 }
 
-impl Children {
-    /// The download of this name.
+impl Ended {
+    /// What is kept of an attempt that was committed.
     #[must_use]
-    pub fn job(&self, name: &str) -> Option<&Job> {
-        self.jobs.iter().find(|job| job.name_any() == name).map(AsRef::as_ref)
+    pub fn of(committed: &Committed) -> Self {
+        Self { outcome: committed.outcome(), evidence: committed.run.evidence_level }
     }
 }

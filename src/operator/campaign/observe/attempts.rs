@@ -87,7 +87,7 @@ pub fn broken_off(run: &BenchmarkRun) -> Option<Reason> {
 }
 
 /// Whether an attempt's inputs were frozen and its Job created; from then on it does not begin again.
-fn has_begun(run: &BenchmarkRun) -> bool {
+pub fn has_begun(run: &BenchmarkRun) -> bool {
     run.annotations().contains_key(labels::BEGUN)
 }
 
@@ -124,13 +124,19 @@ fn stopped(message: &str) -> Reason {
 }
 
 /// How a Job ended.
-enum End {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Well.
     Complete,
+    /// It took too long.
     Deadline,
+    /// Otherwise; what the Job says.
     Failed(String),
 }
 
-fn ended(job: &Job) -> Option<End> {
+/// How a Job ended, if it did.
+#[must_use]
+pub fn ended(job: &Job) -> Option<End> {
     let conditions = job.status.as_ref()?.conditions.as_ref()?;
     let holds = |type_: &str| conditions.iter().find(|found| found.type_ == type_ && found.status == "True");
     if holds("Complete").is_some() {
