@@ -33,6 +33,7 @@ use super::{
 };
 use crate::{
     cli::print,
+    executor::Parity,
     store::{Tree, TreeError},
 };
 
@@ -276,7 +277,7 @@ impl Driver {
                     failure.log_tail.iter().for_each(|line| self.view.say(&format!("  {line}")));
                     self.boot_log_tail = failure.log_tail;
                 }
-                let booted = Booted { arms: BTreeMap::new(), parity: super::parity::Parity::default() };
+                let booted = Booted { arms: BTreeMap::new(), parity: Parity::default() };
                 (ServerState::Failed { reason: failure.reason }, booted)
             }
         };

@@ -46,7 +46,11 @@ pub fn results(campaign: &str) -> String {
 
 /// The name of a Service begins with a letter; that of a campaign need not.
 fn letter_first(campaign: &str) -> String {
-    if campaign.starts_with(|first: char| first.is_ascii_digit()) { format!("c{campaign}") } else { campaign.to_owned() }
+    if campaign.starts_with(|first: char| first.is_ascii_digit()) {
+        format!("c{campaign}")
+    } else {
+        campaign.to_owned()
+    }
 }
 
 #[cfg(test)]
