@@ -1,6 +1,8 @@
 //! `teebench`: measures what confidential computing costs an LLM service, and what HR-Tree routing wins back.
 
 mod cli;
+mod download;
+mod executor;
 mod local;
 mod measure;
 mod operator;

@@ -5,6 +5,7 @@ mod loadgen;
 mod plan;
 mod run;
 mod validate;
+mod weights;
 
 use std::{
     io::{ErrorKind, IsTerminal, Write as _, stderr, stdout},
@@ -61,6 +62,9 @@ enum Command {
     Probe(teebench_probe::Args),
     /// Simulate vLLM servers and their GPUs.
     MockVllm(teebench_mock_vllm::Args),
+    /// Fetch a model's weights once, by the downloader behind `--`; what the operator's download pods run.
+    #[command(hide = true)]
+    Weights(weights::Args),
 }
 
 impl Cli {
@@ -77,6 +81,7 @@ impl Cli {
             Command::Router(args) => teebench_router::run(&args),
             Command::Probe(args) => teebench_probe::run(args),
             Command::MockVllm(args) => teebench_mock_vllm::run(args),
+            Command::Weights(args) => weights::run(&args),
         };
         outcome.unwrap_or_else(|error| {
             // Standard error may be a log on a disk that is full; that is no reason to end by a panic.

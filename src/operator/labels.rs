@@ -23,6 +23,9 @@ pub const GENERATION: &str = "teebench.dev/generation";
 /// Ordinal of an attempt in its campaign.
 pub const EPOCH: &str = "teebench.dev/epoch";
 
+/// Label, with the value `true`, of pods that download from the model hub; NetworkPolicies let only these out.
+pub const HUB_EGRESS: &str = "teebench.dev/hub-egress";
+
 /// Annotation of a load pod: uid of its campaign.
 pub const CAMPAIGN_UID: &str = "teebench.dev/campaign-uid";
 /// Annotation of a load pod: path of its attempt below `runs/`.
