@@ -56,6 +56,8 @@ enum Command {
     Crds(crds::Args),
     /// Measure an OpenAI-compatible server; takes the flags of `vllm bench serve`.
     Loadgen(Box<loadgen::LoadgenArgs>),
+    /// Run campaigns on Kubernetes.
+    Operator(Box<crate::operator::Args>),
     /// Route requests over vLLM servers.
     Router(teebench_router::Args),
     /// Sample GPU power, show this machine's TEE state, supervise a server.
@@ -78,6 +80,7 @@ impl Cli {
             Command::Report(args) => teebench_analysis::run(args),
             Command::Crds(args) => crds::run(&args),
             Command::Loadgen(args) => loadgen::run(*args),
+            Command::Operator(args) => crate::operator::run(&args),
             Command::Router(args) => teebench_router::run(&args),
             Command::Probe(args) => teebench_probe::run(args),
             Command::MockVllm(args) => teebench_mock_vllm::run(args),

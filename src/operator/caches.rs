@@ -16,7 +16,7 @@ use kube::{
     Api, Client, Resource, ResourceExt,
     core::NamespaceResourceScope,
     runtime::{
-        WatchStreamExt, predicates, reflector,
+        PredicateConfig, WatchStreamExt, predicates, reflector,
         reflector::{ObjectRef, Store},
         watcher,
     },
@@ -76,12 +76,13 @@ pub fn watch(client: &Client, scope: &Scope) -> (Caches, Streams) {
     let (sets, set_stream) = cached::<StatefulSet>(client, scope, owned.clone());
     let (jobs, job_stream) = cached::<Job>(client, scope, owned.clone());
     let (pods, pod_stream) = cached::<Pod>(client, scope, owned);
-    let children = select_all([concerning(run_stream), concerning(set_stream), concerning(job_stream), concerning(pod_stream)]);
+    let children =
+        select_all([concerning(run_stream), concerning(set_stream), concerning(job_stream), concerning(pod_stream)]);
     let caches = Caches { campaigns, policies, runs, sets, jobs, pods };
     // What we write to a status changes no generation, and is no news.
     let news = predicates::generation;
     let streams = Streams {
-        campaigns: campaign_stream.predicate_filter(news, predicates::Config::default()).boxed(),
+        campaigns: campaign_stream.predicate_filter(news, PredicateConfig::default()).boxed(),
         policies: policy_stream.boxed(),
         children: children.boxed(),
     };
@@ -128,7 +129,13 @@ fn cached<K>(
     config: watcher::Config,
 ) -> (Store<K>, impl Stream<Item = Result<K, watcher::Error>> + Send + 'static)
 where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + DeserializeOwned + Clone + Debug + Send + Sync + 'static,
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + DeserializeOwned
+        + Clone
+        + Debug
+        + Send
+        + Sync
+        + 'static,
     K::DynamicType: Eq + Hash,
 {
     let api: Api<K> = match scope {

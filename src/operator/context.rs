@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use futures::channel::mpsc::UnboundedSender;
@@ -11,7 +11,7 @@ use kube::{
     Client,
     runtime::reflector::{ObjectRef, Store},
 };
-use teebench_api::campaign::BenchmarkCampaign;
+use teebench_api::{campaign::BenchmarkCampaign, policy::RouterPolicy};
 
 use super::{
     backoff::Backoff,
@@ -41,7 +41,7 @@ pub struct Context {
     /// Where results lie.
     pub store: ResultsStore,
     /// What the store has of the campaigns that are active.
-    pub memory: Memory,
+    pub memory: Arc<Memory>,
     /// What the probes of present servers said, by the pods' uids.
     pub facts: FactsByPod,
     /// How objects are built.
@@ -50,6 +50,8 @@ pub struct Context {
     pub backoff: Backoff,
     /// Asks for a pass over a campaign.
     pub wake: UnboundedSender<ObjectRef<BenchmarkCampaign>>,
+    /// Asks for a pass over a policy.
+    pub wake_policy: UnboundedSender<ObjectRef<RouterPolicy>>,
 }
 
 /// What probes said, by the pods' uids. A pod's machine and engine do not change while it lives.

@@ -32,7 +32,8 @@ pub struct Resources<Stage> {
     pub deployments: Vec<Deployment>,
     /// Load generators and downloads.
     pub jobs: Vec<Job>,
-    stage: PhantomData<Stage>,
+    /// Whether they were sent.
+    pub stage: PhantomData<Stage>,
 }
 
 impl<Stage> Default for Resources<Stage> {

@@ -129,7 +129,9 @@ impl Writer {
     {
         let patch = Patch::Merge(serde_json::json!({"metadata": {"annotations": annotations}}));
         let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
-        self.write("annotate", name, &K::default_kind(), api.patch(name, &PatchParams::default(), &patch)).await.map(|_| ())
+        self.write("annotate", name, &K::default_kind(), api.patch(name, &PatchParams::default(), &patch))
+            .await
+            .map(|_| ())
     }
 
     /// Deletes an object and what it owns; one that is gone already is no fault.

@@ -23,7 +23,7 @@ mod settings;
 mod volumes;
 mod weights;
 
-pub use attempt::{AttemptObjects, AttemptOrder, RESULTS_AUDIENCE, attempt};
+pub use attempt::{AttemptObjects, AttemptOrder, INPUTS_KEY, attempt};
 pub use boot::{BootObjects, BootOrder, EngineFacts, boot, engine_facts, uses_gateways, uses_sidecars};
 pub use check::check;
 pub use error::BuildError;

@@ -5,11 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use futures::future::try_join_all;
 use jiff::Timestamp;
 use k8s_openapi::api::{apps::v1::StatefulSet, batch::v1::Job, core::v1::Pod};
-use kube::{
-    Api, ResourceExt,
-    api::ListParams,
-    runtime::reflector::{Lookup, ObjectRef},
-};
+use kube::{Api, Resource, ResourceExt, api::ListParams, runtime::reflector::ObjectRef};
 use teebench_api::{
     campaign::BenchmarkCampaign,
     policy::{RouterPolicy, RouterPolicySpec},
@@ -26,7 +22,7 @@ use super::{
     world::{Children, Ended, Facts, Stored, World},
 };
 use crate::{
-    executor::parity::ServerFacts,
+    executor::ServerFacts,
     operator::{
         build,
         caches::of_campaign,
@@ -108,7 +104,8 @@ pub async fn dereference(context: &Context, campaign: Arc<BenchmarkCampaign>) ->
         doubt_missing_jobs(context, &campaign, stored, &mut children).await?;
         ask_probes(context, &open, &children, stored).await?;
     }
-    let facts = children.pods.iter().filter_map(|pod| pod.uid().and_then(|uid| Some((uid.clone(), context.facts.get(&uid)?))));
+    let facts =
+        children.pods.iter().filter_map(|pod| pod.uid().and_then(|uid| Some((uid.clone(), context.facts.get(&uid)?))));
     Ok(World {
         now: Timestamp::now(),
         policies: policies(context, &campaign),
@@ -150,22 +147,41 @@ async fn stored(context: &Context, campaign: &BenchmarkCampaign) -> Result<Optio
 
 fn cached_children(context: &Context, campaign: &BenchmarkCampaign) -> Children {
     let (namespace, name) = (campaign.namespace().unwrap_or_default(), campaign.name_any());
-    let ours = |owner: Option<&str>| owner == campaign.uid().as_deref();
-    let owned = |meta: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta| {
-        // A namesake that was deleted may still be going, and its children with it.
-        ours(meta.owner_references.iter().flatten().map(|owner| owner.uid.as_str()).next())
-    };
     let caches = &context.caches;
     let mut children = Children {
         sets: of_campaign(&caches.sets, &namespace, &name),
         jobs: of_campaign(&caches.jobs, &namespace, &name),
         pods: of_campaign(&caches.pods, &namespace, &name),
         runs: of_campaign(&caches.runs, &namespace, &name),
+        downloads: downloads(context, campaign),
+        has_leftovers: false,
     };
-    children.sets.retain(|object| owned(&object.metadata));
-    children.jobs.retain(|object| owned(&object.metadata));
-    children.runs.retain(|object| owned(&object.metadata));
+    // A namesake that was deleted may still be going, and its children with it.
+    let uid = campaign.uid().unwrap_or_default();
+    let mut others = keep_own(&mut children.sets, &uid);
+    others += keep_own(&mut children.jobs, &uid);
+    others += keep_own(&mut children.pods, &uid);
+    others += keep_own(&mut children.runs, &uid);
+    children.has_leftovers = others > 0;
     children
+}
+
+/// Keeps the objects of the campaign with this uid; gives how many others there were.
+fn keep_own<K: Resource>(objects: &mut Vec<Arc<K>>, uid: &str) -> usize {
+    let before = objects.len();
+    objects.retain(|object| object.labels().get(labels::CAMPAIGN_UID).is_some_and(|owner| owner == uid));
+    before - objects.len()
+}
+
+/// The downloads of the campaign's models, whichever campaign began them.
+fn downloads(context: &Context, campaign: &BenchmarkCampaign) -> Vec<Arc<Job>> {
+    let namespace = campaign.namespace().unwrap_or_default();
+    let claims = campaign.spec.models.iter().filter_map(|model| {
+        let claim = model.cache.as_ref()?.shared_claim.as_ref()?;
+        Some(names::weights(&model.repository, &model.revision, claim))
+    });
+    let found = claims.filter_map(|name| context.caches.jobs.get(&ObjectRef::new(&name).within(&namespace)));
+    found.collect()
 }
 
 /// A cache may be behind our own writes. That servers are gone is believed only of the API server itself.
@@ -190,9 +206,15 @@ async fn doubt_missing_sets(
         let pods: Api<Pod> = Api::namespaced(context.client.clone(), &namespace);
         let selector = format!(
             "{}={campaign},{}={arm},{}={boot},{}={generation}",
-            labels::CAMPAIGN, labels::ARM, labels::BOOT, labels::GENERATION
+            labels::CAMPAIGN,
+            labels::ARM,
+            labels::BOOT,
+            labels::GENERATION
         );
-        let found = pods.list(&ListParams::default().labels(&selector)).await.map_err(|error| read("the pods of StatefulSet", error))?;
+        let found = pods
+            .list(&ListParams::default().labels(&selector))
+            .await
+            .map_err(|error| read("the pods of StatefulSet", error))?;
         for pod in found {
             if children.pods.iter().all(|known| known.uid() != pod.uid()) {
                 children.pods.push(Arc::new(pod));
@@ -240,7 +262,7 @@ async fn ask_probes(
     let asked = unknown.map(|pod| {
         let arm = pod.labels().get(labels::ARM).cloned().unwrap_or_default();
         let boot = open.iter().find(|open| open.arm == arm).map_or(0, |open| open.boot);
-        let flags_sha256 = build::flags_sha256(&plan, boot, &arm);
+        let flags_sha256 = build::engine_facts(&plan, boot, &arm).map(|facts| facts.flags_sha256).unwrap_or_default();
         async move {
             let facts = facts_of(pod, arm, flags_sha256).await?;
             context.facts.put(pod.uid().unwrap_or_default(), facts);
@@ -252,7 +274,8 @@ async fn ask_probes(
 
 async fn facts_of(pod: &Pod, arm: String, flags_sha256: String) -> Result<Facts, DereferenceError> {
     let name = pod.name_any();
-    let address = build::probe_url(pod).unwrap_or_default();
+    let ip = pod.status.as_ref().and_then(|status| status.pod_ip.as_deref()).unwrap_or_default();
+    let address = format!("http://{ip}:{}", build::PROBE_PORT);
     let failed = |source| DereferenceError::Probe { pod: name.clone(), source };
     let probe = ProbeClient::new(&address).map_err(failed)?;
     let asked = async { Ok((probe.engine().await?, probe.environment().await?)) };
@@ -260,12 +283,7 @@ async fn facts_of(pod: &Pod, arm: String, flags_sha256: String) -> Result<Facts,
         Ok(answer) => answer.map_err(failed)?,
         Err(_) => return Err(DereferenceError::Silent { pod: name }),
     };
-    let compared = ServerFacts {
-        arm,
-        environment,
-        engine: engine.version,
-        num_gpu_blocks: engine.num_gpu_blocks,
-        flags_sha256,
-    };
+    let compared =
+        ServerFacts { arm, environment, engine: engine.version, num_gpu_blocks: engine.num_gpu_blocks, flags_sha256 };
     Ok(Facts { compared, ready_seconds: engine.ready_seconds })
 }

@@ -71,14 +71,22 @@ impl Effect {
     #[must_use]
     pub fn happening(&self) -> Option<Happening> {
         match self {
-            Self::Begin(plan) => Some(Happening::normal("Started", "Begin", format!("{} runs planned", plan.run_count()))),
+            Self::Begin(plan) => {
+                Some(Happening::normal("Started", "Begin", format!("{} runs planned", plan.run_count())))
+            }
             Self::Record(entries) => entries.first().map(|Entry { boot, arm: _, event, .. }| {
                 let arms: Vec<&str> = entries.iter().map(|entry| entry.arm.as_str()).collect();
                 let arms = arms.join(" and ");
                 match event {
-                    Event::Started => Happening::normal("ServersStarted", "Boot", format!("boot {boot}: servers of {arms} start")),
-                    Event::Ready => Happening::normal("ServersReady", "Boot", format!("boot {boot}: servers of {arms} serve")),
-                    Event::Stopped => Happening::normal("ServersStopped", "Boot", format!("boot {boot}: servers of {arms} are gone")),
+                    Event::Started => {
+                        Happening::normal("ServersStarted", "Boot", format!("boot {boot}: servers of {arms} start"))
+                    }
+                    Event::Ready => {
+                        Happening::normal("ServersReady", "Boot", format!("boot {boot}: servers of {arms} serve"))
+                    }
+                    Event::Stopped => {
+                        Happening::normal("ServersStopped", "Boot", format!("boot {boot}: servers of {arms} are gone"))
+                    }
                 }
             }),
             Self::Append(decision) => decision_happening(decision),
@@ -113,7 +121,10 @@ fn decision_happening(decision: &Decision) -> Option<Happening> {
         Decision::RepeatBlock { condition, repetition, .. } => Some(Happening::warning(
             "BlockRepeated",
             "Plan",
-            format!("repetition {repetition} of {}/{} is repeated on new servers", condition.experiment, condition.condition),
+            format!(
+                "repetition {repetition} of {}/{} is repeated on new servers",
+                condition.experiment, condition.condition
+            ),
         )),
         Decision::Look { .. } | Decision::SaturationPoint { .. } | Decision::Saturated { .. } => None,
     }

@@ -2,9 +2,10 @@
 
 mod dereference;
 mod effect;
+mod file;
 mod headline;
 pub mod memory;
-mod observe;
+pub mod observe;
 mod perform;
 mod preflight;
 mod run_status;
@@ -17,20 +18,22 @@ pub mod world;
 
 use std::{sync::Arc, time::Instant};
 
-use kube::{ResourceExt, runtime::controller::Action};
+use kube::{
+    ResourceExt,
+    runtime::{controller::Action, reflector::ObjectRef},
+};
 use teebench_api::campaign::BenchmarkCampaign;
 use thiserror::Error;
 use tokio::time::Duration;
 
 use self::{
     dereference::{DereferenceError, dereference},
+    effect::Effect,
     perform::{PerformError, perform},
     step::{Phase, decide},
     world::World,
 };
 use super::{build::BuildError, context::Context, writer::WriteError};
-
-pub use self::dereference::store_of;
 
 /// How long a pass may leave a campaign alone when nothing happens: a watch may lose an event, and money is spent.
 const RESYNC: Duration = Duration::from_mins(2);
@@ -83,6 +86,7 @@ impl Error {
 /// A step failed; those before it stand, and another pass does no harm.
 pub async fn reconcile(campaign: Arc<BenchmarkCampaign>, context: Arc<Context>) -> Result<Action, Error> {
     let started = Instant::now();
+    wake_policies(&campaign, &context);
     let uid = campaign.uid().unwrap_or_default();
     if campaign.metadata.deletion_timestamp.is_some() || is_over(&campaign) {
         context.memory.forget(&uid);
@@ -100,6 +104,22 @@ pub async fn reconcile(campaign: Arc<BenchmarkCampaign>, context: Arc<Context>) 
     outcome
 }
 
+/// Policies tell how many campaigns use them: that changes when a campaign comes, and when it ends.
+fn wake_policies(campaign: &BenchmarkCampaign, context: &Context) {
+    if campaign
+        .status
+        .as_ref()
+        .is_some_and(|status| status.completion_time.is_none() && status.observed_generation.is_some())
+    {
+        return;
+    }
+    let namespace = campaign.namespace().unwrap_or_default();
+    for policy in campaign.spec.routers.iter().filter_map(|router| router.policy_ref.as_ref()) {
+        // A controller that has ended is not woken any more.
+        let _ = context.wake_policy.unbounded_send(ObjectRef::new(&policy.name).within(&namespace));
+    }
+}
+
 async fn pass(campaign: &Arc<BenchmarkCampaign>, context: &Context) -> Result<Action, Error> {
     // dereference (client required)
     let world = dereference(context, campaign.clone()).await?;
@@ -111,12 +131,20 @@ async fn pass(campaign: &Arc<BenchmarkCampaign>, context: &Context) -> Result<Ac
     match decided {
         Ok(step) => {
             let wake_at = step.wake_at;
+            let happenings: Vec<_> = step.effects.iter().filter_map(Effect::happening).collect();
             let performed = match &step.phase {
                 Phase::Refused(_) => Ok(perform::Performed::default()),
-                Phase::Active(active) | Phase::Ended { active, .. } => perform(context, campaign, active, step.effects).await,
+                Phase::Active(active) | Phase::Ended { active, .. } => {
+                    perform(context, campaign, active, step.effects).await
+                }
             };
             match performed {
-                Ok(performed) => tell::tell(context, &world, &step.phase, performed, None).await?,
+                Ok(performed) => {
+                    for happening in &happenings {
+                        context.events.publish(campaign.as_ref(), happening).await;
+                    }
+                    tell::tell(context, &world, &step.phase, performed, None).await?;
+                }
                 Err(error) if error.is_retryable() => return Err(error.into()),
                 Err(error) => {
                     let message = chain(&error);
@@ -144,7 +172,9 @@ pub fn error_policy(campaign: Arc<BenchmarkCampaign>, error: &Error, context: Ar
 /// Whether a campaign has ended and nothing of it was changed since.
 fn is_over(campaign: &BenchmarkCampaign) -> bool {
     let status = campaign.status.as_ref();
-    status.is_some_and(|status| status.completion_time.is_some() && status.observed_generation == campaign.metadata.generation)
+    status.is_some_and(|status| {
+        status.completion_time.is_some() && status.observed_generation == campaign.metadata.generation
+    })
 }
 
 fn until(world: &World, wake_at: Option<jiff::Timestamp>) -> Duration {

@@ -1,5 +1,7 @@
 //! Does what a step decided, in order: the only step after the reads that holds a client.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use k8s_openapi::api::{
     apps::v1::{Deployment, StatefulSet},
@@ -15,7 +17,7 @@ use teebench_api::{
     campaign::{BenchmarkCampaign, status::Results},
     files::{
         inputs::RunInputs,
-        run::{Reason, ReasonCode, RunFile, Validity, Verdict},
+        run::{Reason, RunFile, Validity},
     },
     plan::next::Start,
     run::BenchmarkRun,
@@ -24,13 +26,14 @@ use thiserror::Error;
 
 use super::{
     dereference::store_of,
-    effect::Effect,
+    effect::{Effect, SetNames},
+    file::{campaign_yaml, results_config_map},
     headline::headline,
     step::Active,
     world::{Ended, Stored},
 };
 use crate::{
-    executor::inputs::empty_inputs,
+    executor::{self, InputsOrder},
     measure::empty_run_file,
     operator::{
         build,
@@ -113,7 +116,7 @@ impl Performing<'_> {
     async fn effect(&mut self, effect: Effect) -> Result<(), PerformError> {
         match effect {
             Effect::Begin(plan) => {
-                self.stored(self.store.begin(&plan, &build::campaign_yaml(self.campaign, &plan)).await)?;
+                self.stored(self.store.begin(&plan, &campaign_yaml(self.campaign, &plan)).await)?;
                 let plan_sha256 = plan.digest();
                 let (decisions, ledger, attempts) = (Vec::new(), Vec::new(), Vec::new());
                 self.context.memory.put(&self.uid, Stored { plan: *plan, plan_sha256, decisions, ledger, attempts });
@@ -188,15 +191,16 @@ impl Performing<'_> {
         Ok(())
     }
 
-    async fn stop_servers(&self, names: &[String]) -> Result<(), WriteError> {
+    async fn stop_servers(&self, names: &[SetNames]) -> Result<(), WriteError> {
         let (writer, namespace) = (&self.context.writer, &self.namespace);
         let parameters = DeleteParams::background();
-        for name in names {
-            let gateways = names::gateways_of(name);
-            writer.delete::<Deployment>(namespace, &gateways, &parameters).await?;
-            writer.delete::<Service>(namespace, &gateways, &parameters).await?;
-            writer.delete::<StatefulSet>(namespace, name, &parameters).await?;
-            writer.delete::<Service>(namespace, name, &parameters).await?;
+        for SetNames { servers, gateways } in names {
+            if build::uses_gateways(&self.active.plan) {
+                writer.delete::<Deployment>(namespace, gateways, &parameters).await?;
+                writer.delete::<Service>(namespace, gateways, &parameters).await?;
+            }
+            writer.delete::<StatefulSet>(namespace, servers, &parameters).await?;
+            writer.delete::<Service>(namespace, servers, &parameters).await?;
         }
         Ok(())
     }
@@ -212,16 +216,33 @@ impl Performing<'_> {
     async fn commit(&self, start: &Start, reason: Reason) -> Result<(), PerformError> {
         let name = names::attempt(&self.active.plan.campaign, start.epoch);
         let (inputs, inputs_json) = match self.frozen_inputs(&name).await {
-            Some((inputs, text)) => (inputs, Some(text)),
-            None => (empty_inputs(&self.active.plan, &self.active.plan_sha256, start), None),
+            Some((inputs, text)) => (Some(inputs), Some(text)),
+            None => (self.inputs_without_servers(start), None),
+        };
+        let Some(inputs) = inputs else {
+            tracing::error!(run = %start.run, "an attempt that is not in the plan cannot be committed");
+            return Ok(());
         };
         let mut run: RunFile = empty_run_file(&inputs);
-        let verdict = if reason.code == ReasonCode::Stopped { Verdict::Interrupted } else { Verdict::Failed };
-        run.validity = Validity { validity: verdict, reasons: vec![reason] };
+        run.validity = Validity::broken_off(reason);
         run.log_tail = self.log_tail(start.epoch).await;
         let commit = self.stored(self.store.commit_run(&run, inputs_json.as_deref()).await)?;
         self.context.memory.committed(&self.uid, Ended::of(&commit.into_committed()));
         Ok(())
+    }
+
+    /// What an attempt that was never started would have been.
+    fn inputs_without_servers(&self, start: &Start) -> Option<RunInputs> {
+        executor::inputs(InputsOrder {
+            plan: &self.active.plan,
+            plan_sha256: &self.active.plan_sha256,
+            start,
+            salt: String::new(),
+            foreign_routers: &BTreeMap::new(),
+            servers: Vec::new(),
+            gateways: Vec::new(),
+            parity_broken: &[],
+        })
     }
 
     /// The inputs that an attempt was started with; none when it was never started or they were deleted.
@@ -235,7 +256,8 @@ impl Performing<'_> {
     async fn log_tail(&self, epoch: u64) -> Vec<String> {
         let pods: Api<Pod> = Api::namespaced(self.context.client.clone(), &self.namespace);
         let selector = format!("{}={},{}={epoch}", labels::CAMPAIGN, self.active.plan.campaign, labels::EPOCH);
-        let found = pods.list(&ListParams::default().labels(&selector)).await.map(|list| list.items).unwrap_or_default();
+        let found =
+            pods.list(&ListParams::default().labels(&selector)).await.map(|list| list.items).unwrap_or_default();
         let mut tail = Vec::new();
         for pod in found {
             let name = pod.name_any();
@@ -250,7 +272,7 @@ impl Performing<'_> {
     /// The store first, then the ConfigMap; the status follows with its digest.
     async fn publish(&mut self) -> Result<(), PerformError> {
         let published = self.stored(self.store.publish().await)?;
-        let config_map = build::results(self.campaign, &published.summary_json, &published.summary_csv);
+        let config_map = results_config_map(self.campaign, &published.summary_json, &published.summary_csv);
         let applied = self.context.writer.apply::<ConfigMap>(&self.namespace, &config_map).await?;
         self.performed.results = Some(Results {
             config_map_ref: Some(applied.name_any()),

@@ -30,7 +30,9 @@ pub fn preflight(plan: &Plan, nodes: Option<&[Arc<Node>]>) -> Preflight {
     let Some(nodes) = nodes else { return Preflight::NotChecked };
     let mut found = Vec::new();
     for (index, arm) in plan.spec.arms.iter().enumerate() {
-        let Some(NodePool { selector, runtime_class_name: _, tolerations: _, scale_from_zero }) = &arm.node_pool else { continue };
+        let Some(NodePool { selector, runtime_class_name: _, tolerations: _, scale_from_zero }) = &arm.node_pool else {
+            continue;
+        };
         let of_arm: Vec<&Arc<Node>> = nodes.iter().filter(|node| has_labels(node, selector)).collect();
         if *scale_from_zero {
             found.push(format!("{} scales from zero", arm.name));
@@ -62,7 +64,8 @@ fn gpus_needed(plan: &Plan, arm: &str) -> u64 {
     if plan.simulated() {
         return 0;
     }
-    let each = (0..plan.boots.len()).filter_map(|boot| plan.boot_engine_for(boot, arm)).map(|engine| engine.gpus_per_server());
+    let each =
+        (0..plan.boots.len()).filter_map(|boot| plan.boot_engine_for(boot, arm)).map(|engine| engine.gpus_per_server());
     u64::from(plan.replicas()) * u64::from(each.max().unwrap_or(1))
 }
 

@@ -59,7 +59,11 @@ pub struct BenchNumbers {
 
 /// The status of a run.
 #[must_use]
-pub fn run_status(previous: &BenchmarkRunStatus, phase: RunPhase<'_>, at: (Option<i64>, Timestamp)) -> BenchmarkRunStatus {
+pub fn run_status(
+    previous: &BenchmarkRunStatus,
+    phase: RunPhase<'_>,
+    at: (Option<i64>, Timestamp),
+) -> BenchmarkRunStatus {
     let conditions = |status, reason: &str, message: &str| {
         let ready = if status == ConditionStatus::True { ConditionStatus::True } else { ConditionStatus::False };
         vec![
@@ -96,9 +100,8 @@ pub fn run_status(previous: &BenchmarkRunStatus, phase: RunPhase<'_>, at: (Optio
 }
 
 fn run_window(window: Window) -> RunWindow {
-    let time = |unix_ns: u64| {
-        Timestamp::from_nanosecond(i128::from(unix_ns)).map(|at| at.to_string()).unwrap_or_default()
-    };
+    let time =
+        |unix_ns: u64| Timestamp::from_nanosecond(i128::from(unix_ns)).map(|at| at.to_string()).unwrap_or_default();
     RunWindow { start_time: time(window.start_unix_ns), end_time: time(window.end_unix_ns) }
 }
 
@@ -154,7 +157,11 @@ fn hit_permille(servers: &[ServerRecord]) -> Option<u32> {
     let sum = |count: fn(&ServerRecord) -> Option<u64>| servers.iter().map(count).sum::<Option<u64>>();
     let queries = sum(|server| server.prefix_cache_queries)?;
     let hits = sum(|server| server.prefix_cache_hits)?;
-    if queries == 0 { None } else { u32::try_from((hits * 1000 + queries / 2) / queries).ok().map(|share| share.min(1000)) }
+    if queries == 0 {
+        None
+    } else {
+        u32::try_from((hits * 1000 + queries / 2) / queries).ok().map(|share| share.min(1000))
+    }
 }
 
 fn columns(bench: BenchNumbers, energy: Option<&EnergyFile>) -> RunColumns {

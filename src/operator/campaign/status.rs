@@ -23,7 +23,7 @@ use super::{
     step::{Active, Phase},
     world::{Moment, Stored, World},
 };
-use crate::{executor::parity::Parity, operator::labels};
+use crate::{executor::Parity, operator::labels};
 
 /// What a status is made of.
 pub struct Told<'a> {
@@ -63,7 +63,13 @@ pub fn campaign_status(told: &Told<'_>) -> BenchmarkCampaignStatus {
         }),
         progress: Some(progress),
         spent: spent(world, active, *stored),
-        arms: active.plan.spec.arms.iter().map(|arm| arm_status(world, *stored, active.parity.as_ref(), &arm.name, &previous)).collect(),
+        arms: active
+            .plan
+            .spec
+            .arms
+            .iter()
+            .map(|arm| arm_status(world, *stored, active.parity.as_ref(), &arm.name, &previous))
+            .collect(),
         results: results.clone(),
         start_time: previous.start_time.or(started),
         completion_time: ended_at.map(|now| previous.completion_time.unwrap_or(now)),
@@ -81,15 +87,18 @@ fn progress(world: &World, active: &Active, stored: Option<&Stored>) -> Progress
     let total = active.plan.run_count();
     let tally = stored.map_or(Tally { total, ..Tally::default() }, |stored| tally_of(world, stored));
     let done = tally.valid + tally.inconclusive + tally.failed;
-    let running = active.under_way.iter().find(|under_way| matches!(under_way.state, State::Running(_) | State::Ending));
+    let running =
+        active.under_way.iter().find(|under_way| matches!(under_way.state, State::Running(_) | State::Ending));
     Progress {
         summary: format!("{done}/{}", tally.total),
         valid: count(tally.valid),
         inconclusive: count(tally.inconclusive),
         failed: count(tally.failed),
         total: count(tally.total),
-        current_run: running.map(|running| running.attempt.run.attempt_path(running.attempt.attempt).chars().take(253).collect()),
-        estimated_completion_time: stored.and_then(|stored| estimated_end(world.now, stored, tally.total.saturating_sub(done))),
+        current_run: running
+            .map(|running| running.attempt.run.attempt_path(running.attempt.attempt).chars().take(253).collect()),
+        estimated_completion_time: stored
+            .and_then(|stored| estimated_end(world.now, stored, tally.total.saturating_sub(done))),
     }
 }
 
@@ -178,7 +187,12 @@ fn conditions(told: &Told<'_>, previous: &[Condition], at: (Option<i64>, Timesta
         set(types::PREFLIGHT_PASSED, preflight_status, preflight_reason, preflight_message),
         set(types::ATTESTATION_VERIFIED, evidence_status, evidence_reason, &evidence_message),
         match published {
-            Some(name) => set(types::RESULTS_PUBLISHED, True, reasons::PUBLISHED, &format!("in ConfigMap {name} and in the store")),
+            Some(name) => set(
+                types::RESULTS_PUBLISHED,
+                True,
+                reasons::PUBLISHED,
+                &format!("in ConfigMap {name} and in the store"),
+            ),
             None => set(types::RESULTS_PUBLISHED, False, reasons::NOT_YET, "the campaign has not ended"),
         },
         set(types::SUCCEEDED, succeeded, &reason, &message),
@@ -194,14 +208,19 @@ fn succeeded(world: &World, phase: &Phase) -> (ConditionStatus, String, String) 
             let status = if *outcome == Outcome::Completed { ConditionStatus::True } else { ConditionStatus::False };
             (status, outcome.name().to_owned(), message.clone())
         }
-        Phase::Refused(refusal) => (ConditionStatus::Unknown, reasons::NOT_ACCEPTED.to_owned(), refusal.message.clone()),
+        Phase::Refused(refusal) => {
+            (ConditionStatus::Unknown, reasons::NOT_ACCEPTED.to_owned(), refusal.message.clone())
+        }
         Phase::Active(active) => {
             let (reason, message) = if world.campaign.spec.suspend {
                 (reasons::SUSPENDED, "spec.suspend is true; set it to false to go on".to_owned())
             } else if let Some(trouble) = &active.trouble {
                 (reasons::WAITING, trouble.clone())
             } else if let Some(under_way) = active.under_way.first() {
-                (reasons::PROGRESSING, format!("executing {}", under_way.attempt.run.attempt_path(under_way.attempt.attempt)))
+                (
+                    reasons::PROGRESSING,
+                    format!("executing {}", under_way.attempt.run.attempt_path(under_way.attempt.attempt)),
+                )
             } else {
                 (reasons::PROGRESSING, "starting servers".to_owned())
             };
@@ -216,7 +235,8 @@ fn evidence(plan: &Plan, stored: Option<&Stored>) -> (ConditionStatus, &'static 
     if claiming.is_empty() {
         return (ConditionStatus::Unknown, reasons::NOTHING_CLAIMED, "no arm declares whether its TEE is on".into());
     }
-    let attempts = || stored.into_iter().flat_map(|stored| &stored.attempts).map(|ended| (&ended.outcome, ended.evidence));
+    let attempts =
+        || stored.into_iter().flat_map(|stored| &stored.attempts).map(|ended| (&ended.outcome, ended.evidence));
     let contradicted = attempts().find_map(|(outcome, _)| {
         let reason = outcome.reasons.iter().find(|reason| reason.code == ReasonCode::Evidence)?;
         Some(format!("{}: {}", outcome.id.run.attempt_path(outcome.id.attempt), reason.message))

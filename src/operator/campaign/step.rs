@@ -31,7 +31,10 @@ use super::{
 use crate::{
     executor::{self, InputsOrder, Parity},
     operator::{
-        build::{self, AttemptObjects, AttemptOrder, BootObjects, BootOrder, BuildError, Owner, ServerSeen, Settings, WeightsOrder},
+        build::{
+            self, AttemptObjects, AttemptOrder, BootObjects, BootOrder, BuildError, Owner, ServerSeen, Settings,
+            WeightsOrder,
+        },
         labels::{self, Component},
         names,
         resources::Resources,
@@ -128,9 +131,7 @@ impl<'a> Deciding<'a> {
         let plan = stored.effective();
         let sets: Vec<_> = world.children.sets.iter().map(AsRef::as_ref).collect();
         let pods: Vec<&Pod> = world.children.pods.iter().map(AsRef::as_ref).collect();
-        let is_known = |pod: &Pod| {
-            is_gateway(pod) || pod.uid().is_some_and(|uid| world.facts.contains_key(&uid))
-        };
+        let is_known = |pod: &Pod| is_gateway(pod) || pod.uid().is_some_and(|uid| world.facts.contains_key(&uid));
         let servers = servers::look(&Look {
             plan: &plan,
             ledger: &stored.ledger,
@@ -193,7 +194,12 @@ impl<'a> Deciding<'a> {
     fn settle_lost(&mut self) {
         for UnderWay { attempt, epoch, state } in &self.active.under_way {
             if let State::Lost(reason) = state {
-                let run = self.world.children.runs.iter().find(|run| run.spec.epoch == i64::try_from(*epoch).unwrap_or(i64::MAX));
+                let run = self
+                    .world
+                    .children
+                    .runs
+                    .iter()
+                    .find(|run| run.spec.epoch == i64::try_from(*epoch).unwrap_or(i64::MAX));
                 let index = |value: Option<u32>| value.map_or(0, |value| value as usize);
                 let start = Start {
                     run: attempt.run.clone(),
@@ -320,7 +326,8 @@ impl<'a> Deciding<'a> {
         if !self.has_begun {
             self.effects.push(Effect::Begin(Box::new(self.stored.plan.clone())));
         }
-        let started = |arm: &String| Entry { boot, generation, arm: arm.clone(), event: Event::Started, at: self.world.now };
+        let started =
+            |arm: &String| Entry { boot, generation, arm: arm.clone(), event: Event::Started, at: self.world.now };
         self.effects.push(Effect::Record(arms.iter().map(started).collect()));
         let BootObjects { services, stateful_sets, gateways } = objects;
         let resources = Resources { services, stateful_sets, deployments: gateways, ..Resources::default() };
@@ -358,8 +365,12 @@ impl<'a> Deciding<'a> {
         let pods = self.world.children.pods.iter().map(AsRef::as_ref);
         let trouble = pods.filter(of_job).find_map(|pod| pods::trouble(pod, &[])).map(|trouble| trouble.message);
         Ok(match attempts::ended(present) {
-            _ if present.metadata.deletion_timestamp.is_some() => Download::Running(format!("download {name} is going")),
-            None => Download::Running(trouble.unwrap_or_else(|| format!("weights of model {} are being downloaded", self.model(boot)))),
+            _ if present.metadata.deletion_timestamp.is_some() => {
+                Download::Running(format!("download {name} is going"))
+            }
+            None => Download::Running(
+                trouble.unwrap_or_else(|| format!("weights of model {} are being downloaded", self.model(boot))),
+            ),
             Some(End::Complete) => Download::Done,
             Some(End::Deadline) => Download::Failed(format!("download {name}: not done within its deadline")),
             Some(End::Failed(message)) => Download::Failed(trouble.unwrap_or(message)),
@@ -518,7 +529,10 @@ impl<'a> Deciding<'a> {
     /// Whether the end was told already, and of the same plan and outcome.
     fn is_published(&self, outcome: Outcome) -> bool {
         let Some(status) = &self.world.campaign.status else { return false };
-        let told = status.conditions.iter().any(|condition| condition.type_ == types::SUCCEEDED && condition.reason == outcome.name());
+        let told = status
+            .conditions
+            .iter()
+            .any(|condition| condition.type_ == types::SUCCEEDED && condition.reason == outcome.name());
         told && status.completion_time.is_some()
     }
 }

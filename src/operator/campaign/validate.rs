@@ -11,6 +11,7 @@ use teebench_api::{
 };
 
 use super::world::World;
+use crate::operator::build;
 
 /// Why a campaign is not accepted: the reason and message of its condition `Accepted`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,12 +38,15 @@ pub fn accepted_plan(world: &World) -> Result<Plan, Refusal> {
         };
     }
     known_policies(campaign, policies)?;
-    supported(campaign)?;
     let names: BTreeSet<String> = policies.keys().cloned().collect();
     if let Some(problem) = problems(&campaign.spec, &names).first() {
         return Err(refusal("Invalid", format!("{}: {}", problem.path, problem.message)));
     }
-    let plan = plan::build(&name, &campaign.spec, policies).map_err(|error| refusal("Unplannable", error.to_string()))?;
+    let plan =
+        plan::build(&name, &campaign.spec, policies).map_err(|error| refusal("Unplannable", error.to_string()))?;
+    if let Err(error) = build::check(&plan) {
+        return Err(refusal("NotSupported", error.to_string()));
+    }
     match campaign.spec.budget.as_ref().and_then(|budget| plan.estimate.exceeds(budget)) {
         Some(message) => Err(refusal("OverBudget", message)),
         None => Ok(plan),
@@ -59,25 +63,14 @@ fn known_policies(campaign: &BenchmarkCampaign, policies: &BTreeMap<String, Rout
             && !policies.contains_key(&policy.name)
         {
             let namespace = campaign.namespace().unwrap_or_default();
-            return Err(refusal("UnknownPolicy", format!(
-                "spec.routers[{index}].policyRef.name: no RouterPolicy \"{}\" in namespace \"{namespace}\"; apply it or correct the name",
-                policy.name
-            )));
+            return Err(refusal(
+                "UnknownPolicy",
+                format!(
+                    "spec.routers[{index}].policyRef.name: no RouterPolicy \"{}\" in namespace \"{namespace}\"; apply it or correct the name",
+                    policy.name
+                ),
+            ));
         }
-    }
-    Ok(())
-}
-
-/// What local processes or a later operator can do and this one cannot.
-fn supported(campaign: &BenchmarkCampaign) -> Result<(), Refusal> {
-    let spec = &campaign.spec;
-    if spec.load_generator.replicas > 1 {
-        let message = "spec.loadGenerator.replicas: this operator runs one load generator at a time; set it to 1";
-        return Err(refusal("NotSupported", message.into()));
-    }
-    if let Some(index) = spec.arms.iter().position(|arm| arm.service_ref.is_some()) {
-        let message = format!("spec.arms[{index}].serviceRef: this operator starts the servers of every arm; give a nodePool");
-        return Err(refusal("NotSupported", message));
     }
     Ok(())
 }

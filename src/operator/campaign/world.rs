@@ -25,7 +25,10 @@ use teebench_api::{
 
 use crate::{
     executor::ServerFacts,
-    store::{Committed, ledger::{self, Entry}},
+    store::{
+        Committed,
+        ledger::{self, Entry},
+    },
 };
 
 /// Everything that one pass looks at.

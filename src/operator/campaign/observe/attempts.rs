@@ -99,7 +99,9 @@ fn of_job(run: &BenchmarkRun, job: &Job, pods: &[&Pod]) -> State {
     match ended(job) {
         None if broken_off(run).is_some() => State::Ending,
         None => State::Running(trouble),
-        Some(_) if broken_off(run).is_some() => State::Lost(broken_off(run).unwrap_or_else(|| stopped("it was told to end"))),
+        Some(_) if broken_off(run).is_some() => {
+            State::Lost(broken_off(run).unwrap_or_else(|| stopped("it was told to end")))
+        }
         Some(End::Complete) => State::Lost(Reason {
             code: ReasonCode::Storage,
             message: "the load generator ended well, and its results did not arrive in the store".into(),
@@ -173,7 +175,8 @@ mod tests {
     }
 
     fn job(condition: &Value) -> Job {
-        serde_json::from_value(json!({"metadata": {"name": "c-r7"}, "status": {"conditions": [condition]}})).expect("a Job")
+        serde_json::from_value(json!({"metadata": {"name": "c-r7"}, "status": {"conditions": [condition]}}))
+            .expect("a Job")
     }
 
     fn begun() -> Value {

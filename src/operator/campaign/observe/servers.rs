@@ -195,7 +195,8 @@ fn is_going(at: &Look<'_>, arm: &OpenArm) -> bool {
 
 /// Whether as many servers are there as were asked for.
 fn is_complete(at: &Look<'_>, arm: &OpenArm) -> bool {
-    let is_server = |pod: &&Pod| pod.labels().get(labels::COMPONENT).is_some_and(|name| name == labels::Component::Server.name());
+    let is_server =
+        |pod: &&Pod| pod.labels().get(labels::COMPONENT).is_some_and(|name| name == labels::Component::Server.name());
     pods_of(at, arm).filter(is_server).count() == at.plan.replicas() as usize
 }
 
