@@ -1,10 +1,11 @@
 # The control plane: etcd, the API server, its controllers and scheduler, cluster DNS and storage.
 # shellcheck shell=bash disable=SC2154 # The variables are those of settings.sh, and `bin`.
 
-# supervised NAME COMMAND...: in the cluster's network and a control group of its own.
+# supervised NAME COMMAND...: in the cluster's network and a control group of its own, unless it runs already.
 supervised() {
   local name=$1
   shift
+  [ -z "$(cgroup_processes "$cluster/$name")" ] || return 0
   (
     exec 9>&- # the lock of who brings the cluster up
     cgroup_join "$cluster/$name"

@@ -2,14 +2,16 @@
 # so it keeps the usual paths and ports, and ends wholly when its tree is killed.
 # shellcheck shell=bash disable=SC2154 # The variables are those of settings.sh, and `bin`.
 
-# with_node NAME COMMAND...: calls COMMAND INDEX NAME GPUS TAINT LABELS with the node's line of the table.
+# with_node NAME COMMAND...: calls COMMAND INDEX NAME CPUS MEMORY-GIB GPUS TAINT LABELS, by the table of nodes.
 with_node() {
-  local wanted=$1 index=0 name gpus taint labels
+  local wanted=$1 index=0 name
+  local -a rest
   shift
-  while read -r name gpus taint labels; do
+  while read -ra rest; do
+    name=${rest[0]}
     index=$((index + 1))
     if [ "$name" = "$wanted" ]; then
-      "$@" "$index" "$name" "$gpus" "$taint" "$labels"
+      "$@" "$index" "${rest[@]}"
       return
     fi
   done < <(node_table)
@@ -41,7 +43,6 @@ start_node_line() {
       unshare --mount --uts --ipc --pid --fork --kill-child --mount-proc -- \
       "$here/lib/run-node" "$bin" "$node_ip_prefix$index" "$(node_pod_cidr "$index")" "${@:2}"
   ) >>"$state/log/$name.log" 2>&1 </dev/null &
-  echo $! >"$state/pid/$name"
 }
 
 kill_node() {
@@ -65,5 +66,5 @@ node_is_ready() {
 node_has_gpus() {
   local gpus
   gpus=$(kubectl get node "$2" --output 'jsonpath={.status.allocatable.nvidia\.com/gpu}')
-  [ "${gpus:-0}" = "$3" ] || { echo "node $2 offers ${gpus:-no} GPUs of $3"; return 1; }
+  [ "${gpus:-0}" = "$5" ] || { echo "node $2 offers ${gpus:-no} GPUs of $5"; return 1; }
 }

@@ -45,7 +45,7 @@ binaries() {
   printf '%s/%s\n' "$cache" "${sum:0:16}"
 }
 
-# The lines of the table of nodes: NAME GPUS TAINT LABELS.
+# The lines of the table of nodes: NAME CPUS MEMORY-GIB GPUS TAINT LABELS.
 node_table() {
   grep -v '^#' "${TEEBENCH_CLUSTER_NODES:-$here/nodes}"
 }
