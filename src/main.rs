@@ -1,6 +1,7 @@
 //! `teebench`: measures what confidential computing costs an LLM service, and what HR-Tree routing wins back.
 
 mod cli;
+mod fetch;
 mod local;
 mod measure;
 mod operator;
