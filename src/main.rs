@@ -3,6 +3,7 @@
 mod cli;
 mod download;
 mod executor;
+mod fetch;
 mod local;
 mod measure;
 mod operator;

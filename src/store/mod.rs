@@ -7,7 +7,7 @@
 //! service     takes uploads, gives results
 //! ```
 
-mod campaigns;
+pub mod campaigns;
 pub mod ledger;
 mod outcome;
 mod run_files;
@@ -18,6 +18,6 @@ mod tree;
 pub use campaigns::{CampaignKey, CampaignStore, Commit, Committed, Published, ResultsStore, StoreError};
 pub use ledger::BOOTS_FILE;
 pub use outcome::{attempt_outcome, deciding_metrics};
-pub use run_files::{RunFiles, RunFilesError};
+pub use run_files::{RunFiles, RunFilesError, check_path};
 pub use sums::{SumsError, commit, sha256_hex, sha256_of_file};
 pub use tree::{INPUTS_FILE, Tree, TreeError};

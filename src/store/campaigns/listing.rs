@@ -108,12 +108,14 @@ impl CampaignStore {
         &self,
         relative: &str,
     ) -> Result<Option<(u64, impl Stream<Item = object_store::Result<Bytes>> + use<>)>, StoreError> {
-        if !(relative == SUMS || OWN_FILES.contains(&relative)) {
-            let Some((attempt, file)) = split_run_path(relative) else { return Ok(None) };
-            let sums = self.file(&format!("{attempt}/{SUMS}"));
-            let committed = self.objects().size(&sums).await?.is_some();
-            if !committed || (file != SUMS && check_path(file).is_err()) {
-                return Ok(None);
+        match place(relative) {
+            None => return Ok(None),
+            Some(Place::Campaign) => {}
+            Some(Place::Attempt(attempt)) => {
+                let sums = self.file(&format!("{attempt}/{SUMS}"));
+                if self.objects().size(&sums).await?.is_none() {
+                    return Ok(None);
+                }
             }
         }
         self.objects().stream(&self.file(relative)).await
@@ -149,10 +151,54 @@ fn listed(path: String, content: &[u8]) -> ListedFile {
     ListedFile { path, bytes: content.len() as u64, sha256: sha256_hex(content) }
 }
 
-/// `runs/<experiment>/<condition>/<arm>/<router>/<attempt>` and the file below it.
-fn split_run_path(relative: &str) -> Option<(&str, &str)> {
+/// Where a file of the results tree lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place<'a> {
+    /// Beside the runs.
+    Campaign,
+    /// In the attempt with this path.
+    Attempt(&'a str),
+}
+
+/// Where the file of this path lies; `None` of a path that no file of a results tree has. What passes stays below the
+/// campaign's directory.
+pub fn place(relative: &str) -> Option<Place<'_>> {
+    if relative == SUMS || OWN_FILES.contains(&relative) {
+        return Some(Place::Campaign);
+    }
+    // runs/<experiment>/<condition>/<arm>/<router>/<attempt>
     let (end, _) = relative.match_indices('/').nth(5)?;
     let (attempt, file) = (&relative[..end], &relative[end + 1..]);
-    let plain = |part: &str| !part.is_empty() && !part.starts_with('.');
-    (attempt.starts_with("runs/") && attempt.split('/').all(plain)).then_some((attempt, file))
+    let plain = |part: &str| {
+        !part.starts_with('.')
+            && !part.is_empty()
+            && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+    };
+    let known = attempt.starts_with("runs/") && attempt.split('/').all(plain);
+    (known && (file == SUMS || check_path(file).is_ok())).then_some(Place::Attempt(attempt))
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("plan.json", Some(Place::Campaign))]
+    #[case("SHA256SUMS", Some(Place::Campaign))]
+    #[case("runs/e/c/a/r/r1a1/run.json", Some(Place::Attempt("runs/e/c/a/r/r1a1")))]
+    #[case("runs/e/c/a/r/r1a1/SHA256SUMS", Some(Place::Attempt("runs/e/c/a/r/r1a1")))]
+    #[case("runs/e/c/a/r/r1a1/servers/0/evidence/pre.json", Some(Place::Attempt("runs/e/c/a/r/r1a1")))]
+    #[case("runs/e/c/a/r/run.json", None)]
+    #[case("runs/e/c/../r/r1a1/run.json", None)]
+    #[case("runs/../../../../../etc/passwd.json", None)]
+    #[case("runs/e/c/a/r/r1a1/../../../../../../plan.json", None)]
+    #[case("../other.12345678/plan.json", None)]
+    #[case(".operator/tls/ca.key", None)]
+    #[case("/plan.json", None)]
+    #[case("", None)]
+    fn only_files_of_the_tree_have_a_place(#[case] path: &str, #[case] expected: Option<Place<'_>>) {
+        assert_eq!(place(path), expected);
+    }
 }

@@ -21,7 +21,7 @@ pub use self::{
     campaign::CampaignStore,
     commit::{Commit, Committed},
     error::StoreError,
-    listing::{CampaignEntry, ListedFile, Listing},
+    listing::{CampaignEntry, ListedFile, Listing, Place, place},
     publish::Published,
     staging::{BlobWriter, Finished, Staging},
 };

@@ -1,6 +1,6 @@
 //! The upload port: committing an attempt from the files that were uploaded.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{
     Json,
@@ -20,9 +20,6 @@ use crate::store::{
     CampaignStore, Commit, Committed, RunFiles,
     campaigns::{Staging, run_json},
 };
-
-/// Sums of missing files that an answer names.
-const MISSING_NAMED: usize = 1000;
 
 /// The answer to a commit.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
@@ -125,7 +122,6 @@ impl Service {
         }
         if !missing.is_empty() {
             let message = format!("{} of {} files were not uploaded", missing.len(), files.iter().count());
-            missing.truncate(MISSING_NAMED);
             return Err(Refusal { code: RefusalCode::Missing, message, missing });
         }
         if total > self.limits.attempt_bytes {

@@ -26,7 +26,10 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::{
     attempts::{AttemptIdentity, Attempts},
+    commit::CommitAnswer,
     limits::Limits,
+    read::CampaignList,
+    refusal::{Refusal, RefusalCode},
     tls::{Tls, TlsError},
 };
 use self::{tokens::Tokens, upload::Quotas};

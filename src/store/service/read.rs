@@ -20,10 +20,7 @@ use super::{
     Service,
     refusal::{Refusal, RefusalCode},
 };
-use crate::store::{
-    StoreError,
-    campaigns::{CampaignEntry, Listing},
-};
+use crate::store::campaigns::{CampaignEntry, Listing};
 
 /// The campaigns that the store has.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]

@@ -44,12 +44,15 @@ pub struct Caller {
     pub uid: String,
 }
 
+/// An answer, and when it was given.
+type Believed = (Instant, Result<Caller, Refusal>);
+
 /// Reviews tokens.
 pub struct Tokens {
     reviews: Api<TokenReview>,
     at_once: Semaphore,
     /// Answers by the token's SHA-256, so that no token stays in memory.
-    believed: Mutex<HashMap<String, (Instant, Result<Caller, Refusal>)>>,
+    believed: Mutex<HashMap<String, Believed>>,
 }
 
 impl Tokens {

@@ -1,6 +1,6 @@
 //! The upload port: files by their sums.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc};
 
 use axum::{
     Json, Router,
