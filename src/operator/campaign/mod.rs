@@ -13,6 +13,8 @@ mod runs;
 mod status;
 mod step;
 mod tell;
+#[cfg(test)]
+mod tests;
 mod validate;
 pub mod world;
 
