@@ -8,6 +8,8 @@ mod local;
 mod measure;
 mod operator;
 mod store;
+#[cfg(test)]
+mod testing;
 
 use std::process::ExitCode;
 

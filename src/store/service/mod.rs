@@ -14,6 +14,8 @@ mod limits;
 mod listen;
 mod read;
 mod refusal;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod tokens;
 mod upload;
