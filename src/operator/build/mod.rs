@@ -23,6 +23,9 @@ mod settings;
 mod volumes;
 mod weights;
 
+#[cfg(test)]
+mod tests;
+
 pub use attempt::{AttemptObjects, AttemptOrder, RESULTS_AUDIENCE, attempt};
 pub use boot::{BootObjects, BootOrder, EngineFacts, boot, engine_facts, uses_gateways, uses_sidecars};
 pub use check::check;
