@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use crate::measure;
+use crate::measure::{self, UploadTarget};
 
 /// Measure an OpenAI-compatible server; takes the flags of `vllm bench serve`.
 #[derive(clap::Args, Debug)]
@@ -16,14 +16,28 @@ pub struct LoadgenArgs {
     /// Directory for the attempt's files, with --from-plan.
     #[arg(long, value_name = "DIR", requires = "from_plan")]
     out: Option<PathBuf>,
+    /// Results service that takes the attempt's files, with --from-plan.
+    #[arg(long, value_name = "URL", requires_all = ["from_plan", "upload_ca", "token_file"])]
+    upload: Option<String>,
+    /// Certificate authority of the results service, in PEM.
+    #[arg(long, value_name = "FILE", requires = "upload")]
+    upload_ca: Option<PathBuf>,
+    /// Token that says which pod this is; read again for each request.
+    #[arg(long, value_name = "FILE", requires = "upload")]
+    token_file: Option<PathBuf>,
     #[command(flatten)]
     bench: teebench_loadgen::Args,
 }
 
 /// Measures.
 pub fn run(args: LoadgenArgs) -> anyhow::Result<ExitCode> {
-    match (args.from_plan, args.out) {
-        (Some(inputs), Some(out)) => measure::run_from_plan(&inputs, &out),
-        _ => teebench_loadgen::run(args.bench),
+    let LoadgenArgs { from_plan, out, upload, upload_ca, token_file, bench } = args;
+    let target = match (upload, upload_ca, token_file) {
+        (Some(url), Some(ca_file), Some(token_file)) => Some(UploadTarget { url, ca_file, token_file }),
+        _ => None,
+    };
+    match (from_plan, out) {
+        (Some(inputs), Some(out)) => measure::run_from_plan(&inputs, &out, target.as_ref()),
+        _ => teebench_loadgen::run(bench),
     }
 }

@@ -1,6 +1,8 @@
 //! The command line: one thin file a subcommand.
 
+mod cluster;
 mod crds;
+mod fetch;
 mod loadgen;
 mod plan;
 mod run;
@@ -52,10 +54,14 @@ enum Command {
     Validate(validate::Args),
     /// Report results as text, HTML, JSON, CSV or Markdown.
     Report(teebench_analysis::Args),
+    /// Copy a campaign's results from the cluster to a directory.
+    Fetch(fetch::Args),
     /// Write the custom resource definitions.
     Crds(crds::Args),
     /// Measure an OpenAI-compatible server; takes the flags of `vllm bench serve`.
     Loadgen(Box<loadgen::LoadgenArgs>),
+    /// Run campaigns on Kubernetes.
+    Operator(Box<crate::operator::Args>),
     /// Route requests over vLLM servers.
     Router(teebench_router::Args),
     /// Sample GPU power, show this machine's TEE state, supervise a server.
@@ -76,8 +82,10 @@ impl Cli {
             Command::Plan(args) => plan::run(&args),
             Command::Validate(args) => validate::run(&args),
             Command::Report(args) => teebench_analysis::run(args),
+            Command::Fetch(args) => fetch::run(args),
             Command::Crds(args) => crds::run(&args),
             Command::Loadgen(args) => loadgen::run(*args),
+            Command::Operator(args) => crate::operator::run(&args),
             Command::Router(args) => teebench_router::run(&args),
             Command::Probe(args) => teebench_probe::run(args),
             Command::MockVllm(args) => teebench_mock_vllm::run(args),

@@ -100,8 +100,7 @@ impl Attempt<'_> {
         match ended {
             LoadEnd::Done => {}
             LoadEnd::Broken(reason) => {
-                let verdict = if reason.code == ReasonCode::Stopped { Verdict::Interrupted } else { Verdict::Failed };
-                run.validity = Validity { validity: verdict, reasons: vec![reason] };
+                run.validity = Validity::broken_off(reason);
                 run.finished_at = Timestamp::now();
             }
         }

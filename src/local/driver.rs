@@ -6,17 +6,17 @@ use anyhow::Context;
 use jiff::{SignedDuration, Timestamp};
 use reqwest::Client;
 use teebench_analysis::{
-    quick_metrics, read,
+    read,
     report::{self, Links},
     summary,
 };
 use teebench_api::{
-    files::run::{RunFile, Verdict},
+    files::run::RunFile,
     plan::{
         Plan,
         next::{
-            Action, AttemptOutcome, AttemptRef, Decision, Limits, Observed, Outcome, ServerState, Servers, Start,
-            effective, next, tally,
+            Action, AttemptOutcome, Decision, Limits, Observed, Outcome, ServerState, Servers, Start, effective, next,
+            tally,
         },
     },
 };
@@ -26,7 +26,6 @@ use tokio_util::sync::CancellationToken;
 use super::{
     attempt::{Attempt, commit_unfinished},
     boot::{BootOrder, Booted, boot, stop_all},
-    ledger::{self, Entry, Event},
     live::View,
     options::{Options, Planned},
     weights::directory_sha256,
@@ -34,10 +33,12 @@ use super::{
 use crate::{
     cli::print,
     executor::Parity,
-    store::{Tree, TreeError},
+    store::{
+        BOOTS_FILE, Tree, TreeError, attempt_outcome, deciding_metrics,
+        ledger::{self, Entry, Event},
+    },
 };
 
-const BOOTS_FILE: &str = "boots.jsonl";
 /// How long to wait before asking again when nothing is to be done.
 const WAIT: Duration = Duration::from_millis(500);
 
@@ -374,26 +375,8 @@ impl Driver {
 
 /// What `next` needs to know of an attempt that ended.
 fn outcome(tree: &Tree, run: &RunFile) -> AttemptOutcome {
-    let metrics = if run.validity.validity == Verdict::Valid {
-        let bench = tree.run_dir(&run.run, run.attempt).join("bench.json");
-        quick_metrics(&bench).unwrap_or_else(|error| {
-            tracing::warn!(run = %run.run, error = format!("{error:#}"), "its metrics enter no decision");
-            BTreeMap::new()
-        })
-    } else {
-        BTreeMap::new()
-    };
-    let milliseconds = run.finished_at.as_millisecond() - run.started_at.as_millisecond();
-    AttemptOutcome {
-        id: AttemptRef { run: run.run.clone(), attempt: run.attempt },
-        epoch: run.epoch,
-        boot: run.boot,
-        boot_generation: run.boot_generation,
-        verdict: run.validity.validity,
-        reasons: run.validity.reasons.clone(),
-        seconds: milliseconds as f64 / 1000.0,
-        metrics,
-    }
+    let bench_json = tree.run_dir(&run.run, run.attempt).join("bench.json");
+    attempt_outcome(run, deciding_metrics(run, &bench_json))
 }
 
 /// One line for a run that ended.

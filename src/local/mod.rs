@@ -5,7 +5,6 @@ mod boot;
 mod children;
 mod driver;
 mod gpus;
-mod ledger;
 mod live;
 mod options;
 mod ports;

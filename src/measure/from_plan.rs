@@ -3,15 +3,25 @@
 use std::{fs, io::Write as _, path::Path, process::ExitCode};
 
 use anyhow::Context;
-use teebench_api::files::{inputs::RunInputs, run::Verdict};
+use teebench_api::files::{
+    inputs::RunInputs,
+    run::{RunFile, Verdict},
+};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::{Step, attempt};
-use crate::cli::{BAD_INPUT, DONE, INTERRUPTED};
+use super::{
+    Step, attempt,
+    upload::{self, Patience, Target},
+};
+use crate::{
+    cli::{BAD_INPUT, DONE, FAILED, INTERRUPTED},
+    store::INPUTS_FILE,
+};
 
-/// Executes the attempt. Steps go to standard output, one JSON object a line; what failed is in `run.json`.
-pub fn run(inputs: &Path, out: &Path) -> anyhow::Result<ExitCode> {
+/// Executes the attempt, and uploads its files where they are to go. Steps go to standard output, one JSON object a
+/// line; what failed is in `run.json`.
+pub fn run(inputs: &Path, out: &Path, target: Option<&Target>) -> anyhow::Result<ExitCode> {
     let text = fs::read(inputs).with_context(|| format!("cannot read {}", inputs.display()))?;
     let inputs: RunInputs = match serde_json::from_slice(&text) {
         Ok(inputs) => inputs,
@@ -22,7 +32,7 @@ pub fn run(inputs: &Path, out: &Path) -> anyhow::Result<ExitCode> {
     };
     fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
-    let verdict = runtime.block_on(async {
+    runtime.block_on(async {
         let cancel = CancellationToken::new();
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -34,11 +44,41 @@ pub fn run(inputs: &Path, out: &Path) -> anyhow::Result<ExitCode> {
             }
             stop.cancel();
         });
-        let run = attempt::execute(&inputs, out, &show, cancel).await;
+        let run = attempt::execute(&inputs, out, &show, cancel.clone()).await?;
+        let ended = match target {
+            Some(target) => deliver(&run, &text, out, target, &cancel).await,
+            None => Ok(run.validity.validity),
+        };
         watcher.abort();
-        anyhow::Ok(run?.validity.validity)
-    })?;
-    Ok(ExitCode::from(if verdict == Verdict::Interrupted { INTERRUPTED } else { DONE }))
+        Ok(match ended {
+            Ok(Verdict::Interrupted) => ExitCode::from(INTERRUPTED),
+            Ok(Verdict::Valid | Verdict::Inconclusive | Verdict::Failed) => ExitCode::from(DONE),
+            Err(error) => {
+                eprintln!("teebench: {error:#}");
+                ExitCode::from(FAILED)
+            }
+        })
+    })
+}
+
+/// Uploads the attempt with the inputs that it was made from; the verdict is the one that was committed.
+async fn deliver(
+    run: &RunFile,
+    inputs: &[u8],
+    out: &Path,
+    target: &Target,
+    cancel: &CancellationToken,
+) -> anyhow::Result<Verdict> {
+    show(&Step::Uploading);
+    let kept = out.join(INPUTS_FILE);
+    if !kept.exists() {
+        fs::write(&kept, inputs).with_context(|| format!("cannot write {}", kept.display()))?;
+    }
+    let title = run.run.attempt_path(run.attempt);
+    let answer = upload::upload(target, out, Patience::default(), cancel).await;
+    let answer = answer.with_context(|| format!("attempt {title} is not committed"))?;
+    tracing::info!(attempt = answer.attempt, verdict = ?answer.verdict, sums_sha256 = answer.sums_sha256, "committed");
+    Ok(answer.verdict)
 }
 
 fn show(step: &Step) {

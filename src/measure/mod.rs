@@ -8,9 +8,11 @@ mod machines;
 mod metrics_text;
 mod routers;
 mod step;
+mod upload;
 mod validity;
 
 pub use attempt::{counter_milliseconds, empty_run_file};
 pub use engine::EngineClient;
 pub use from_plan::run as run_from_plan;
 pub use step::Step;
+pub use upload::Target as UploadTarget;

@@ -29,6 +29,8 @@ pub enum Step {
     },
     /// Samples, metrics and evidence are gathered.
     Collecting,
+    /// The files go to the results service.
+    Uploading,
 }
 
 impl Step {
@@ -41,6 +43,7 @@ impl Step {
             Self::TakingEvidence => "taking evidence",
             Self::Load { .. } => "loading",
             Self::Collecting => "collecting",
+            Self::Uploading => "uploading",
         }
     }
 }

@@ -123,6 +123,15 @@ pub struct Validity {
     pub reasons: Vec<Reason>,
 }
 
+impl Validity {
+    /// Of an attempt that was broken off: interrupted if somebody stopped it, failed otherwise.
+    #[must_use]
+    pub fn broken_off(reason: Reason) -> Self {
+        let validity = if reason.code == ReasonCode::Stopped { Verdict::Interrupted } else { Verdict::Failed };
+        Self { validity, reasons: vec![reason] }
+    }
+}
+
 /// Whether a run counts.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Verdict {

@@ -32,7 +32,7 @@ use crate::operator::{
 /// Audience of the token by which the results service knows a load pod.
 pub const RESULTS_AUDIENCE: &str = "teebench-results";
 /// Key of the attempt's inputs in its ConfigMap.
-const INPUTS_KEY: &str = "inputs.json";
+pub const INPUTS_KEY: &str = "inputs.json";
 /// Key of the results service's certificates.
 const CA_KEY: &str = "results-ca.crt";
 const INPUTS: &str = "inputs";
@@ -76,7 +76,7 @@ pub struct AttemptObjects {
 pub fn attempt(order: &AttemptOrder<'_>) -> Result<AttemptObjects, BuildError> {
     let AttemptOrder { owner, settings, load_generator: _, inputs } = order;
     let name = names::attempt(owner.name, inputs.epoch);
-    let mut labels = labels::common(owner.name, Component::Load);
+    let mut labels = labels::common(owner.name, owner.uid, Component::Load);
     labels.insert(labels::ARM.to_owned(), inputs.run.arm.clone());
     labels.insert(labels::EPOCH.to_owned(), inputs.epoch.to_string());
     let run =
@@ -149,10 +149,7 @@ fn job(order: &AttemptOrder<'_>, name: &str, labels: BTreeMap<String, String>) -
         resources: exactly(resources.as_ref(), 0).or_else(|| Some(small("500m", "256Mi", "4Gi"))),
         ..own_container("loadgen", settings, argv)
     }];
-    let annotations = BTreeMap::from([
-        (labels::CAMPAIGN_UID.to_owned(), owner.uid.to_owned()),
-        (labels::ATTEMPT.to_owned(), inputs.run.attempt_path(inputs.attempt)),
-    ]);
+    let annotations = BTreeMap::from([(labels::ATTEMPT.to_owned(), inputs.run.attempt_path(inputs.attempt))]);
     Ok(Job {
         metadata: owner.metadata(name.to_owned(), labels.clone()),
         spec: Some(JobSpec {

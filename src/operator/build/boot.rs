@@ -168,7 +168,7 @@ fn servers(order: &BootOrder<'_>, engine: &Engine<'_>) -> (StatefulSet, Service)
 
 /// Labels of what belongs to one arm's servers at one boot.
 pub(super) fn labels(order: &BootOrder<'_>, arm: &Arm, component: Component) -> BTreeMap<String, String> {
-    let mut labels = labels::common(order.owner.name, component);
+    let mut labels = labels::common(order.owner.name, order.owner.uid, component);
     labels.insert(labels::ARM.to_owned(), arm.name.clone());
     labels.insert(labels::BOOT.to_owned(), order.boot.to_string());
     labels.insert(labels::GENERATION.to_owned(), order.generation.to_string());

@@ -13,6 +13,9 @@ pub fn check(plan: &Plan) -> Result<(), BuildError> {
     if replicas > 1 {
         return Err(BuildError::LoadReplicas(replicas));
     }
+    if let Some(arm) = plan.spec.arms.iter().find(|arm| arm.service_ref.is_some()) {
+        return Err(BuildError::ExistingServers(arm.name.clone()));
+    }
     let file = plan
         .spec
         .experiments

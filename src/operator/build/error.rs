@@ -27,6 +27,9 @@ pub enum BuildError {
     /// Several load generators cannot share one run.
     #[error("spec.loadGenerator.replicas: {0} load generators cannot share a run; give 1, and it more CPU")]
     LoadReplicas(u32),
+    /// Servers that were there before.
+    #[error("arm \"{0}\": serviceRef: the operator starts the servers of every arm; give it a nodePool")]
+    ExistingServers(String),
     /// A file of the machine that `kubectl` ran on.
     #[error(
         "experiment \"{experiment}\": dataset.toolbenchFile: {path} is a file of one machine, which pods do not see; \

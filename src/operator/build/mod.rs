@@ -26,11 +26,11 @@ mod weights;
 #[cfg(test)]
 mod tests;
 
-pub use attempt::{AttemptObjects, AttemptOrder, RESULTS_AUDIENCE, attempt};
+pub use attempt::{AttemptObjects, AttemptOrder, INPUTS_KEY, attempt};
 pub use boot::{BootObjects, BootOrder, EngineFacts, boot, engine_facts, uses_gateways, uses_sidecars};
 pub use check::check;
 pub use error::BuildError;
-pub use inputs::{ServerSeen, gateway_input, server_input, service_input};
+pub use inputs::{ServerSeen, gateway_input, server_input};
 pub use owner::Owner;
 pub use settings::Settings;
 pub use weights::{WeightsOrder, weights};

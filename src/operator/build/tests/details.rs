@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::{Container, PodSpec};
 use rstest::rstest;
 use teebench_api::{
     campaign::{
-        Scheduling,
+        Scheduling, ServiceRef,
         dataset::ToolbenchFile,
         engine::{LoadFormat, ServerResources},
     },
@@ -14,7 +14,7 @@ use teebench_api::{
 };
 
 use super::fixtures::{
-    attempted, booted, changed, command_line, container, containers, download, owner, sample, server_pod, settings,
+    UID, attempted, booted, changed, command_line, container, containers, download, owner, sample, server_pod, settings,
 };
 use crate::operator::build::{
     BootOrder, BuildError, Settings, boot, check, engine_facts, uses_gateways, uses_sidecars,
@@ -262,6 +262,7 @@ fn an_attempts_pod_says_which_attempt_it_is_and_holds_its_inputs() {
     assert_eq!(inputs.servers[0].router_url, None, "no router stands beside a server behind gateways");
     let spec = objects.job.spec.unwrap();
     let annotations = spec.template.metadata.unwrap().annotations.unwrap();
+    assert_eq!(objects.job.metadata.labels.unwrap()["teebench.dev/campaign-uid"], UID);
     assert_eq!(annotations["teebench.dev/attempt"], inputs.run.attempt_path(inputs.attempt));
     assert_eq!(spec.backoff_limit, Some(0));
     assert!(spec.active_deadline_seconds.unwrap() > i64::try_from(inputs.deadline_seconds).unwrap());
@@ -271,6 +272,11 @@ fn an_attempts_pod_says_which_attempt_it_is_and_holds_its_inputs() {
 #[test]
 fn what_a_cluster_does_not_offer_is_refused_with_the_mend() {
     let shared = changed("quickstart.yaml", |file| file.campaign.spec.load_generator.replicas = 2);
+    let existing = changed("planetserve-cc.yaml", |file| {
+        let arm = &mut file.campaign.spec.arms[0];
+        arm.node_pool = None;
+        arm.service_ref = Some(ServiceRef { name: "vllm".into(), port: 8000 });
+    });
     let file = changed("quickstart.yaml", |file| {
         let dataset = &mut file.campaign.spec.experiments[0].dataset;
         dataset.toolbench = None;
@@ -279,6 +285,7 @@ fn what_a_cluster_does_not_offer_is_refused_with_the_mend() {
 
     assert_eq!(check(&sample("quickstart.yaml")), Ok(()));
     assert_eq!(check(&shared), Err(BuildError::LoadReplicas(2)));
+    assert_eq!(check(&existing), Err(BuildError::ExistingServers(existing.spec.arms[0].name.clone())));
     let message = check(&file).unwrap_err().to_string();
     assert!(message.contains("\"ablation\"") && message.contains("/home/me/prompts.jsonl"), "{message}");
 }
