@@ -3,6 +3,7 @@
 mod cluster;
 mod crds;
 mod fetch;
+mod health;
 mod loadgen;
 mod plan;
 mod run;
@@ -68,6 +69,9 @@ enum Command {
     Probe(teebench_probe::Args),
     /// Simulate vLLM servers and their GPUs.
     MockVllm(teebench_mock_vllm::Args),
+    /// Ask whether a part of teebench is healthy.
+    #[command(hide = true)]
+    Health(health::Args),
     /// Fetch a model's weights once, by the downloader behind `--`; what the operator's download pods run.
     #[command(hide = true)]
     Weights(weights::Args),
@@ -89,6 +93,7 @@ impl Cli {
             Command::Router(args) => teebench_router::run(&args),
             Command::Probe(args) => teebench_probe::run(args),
             Command::MockVllm(args) => teebench_mock_vllm::run(args),
+            Command::Health(args) => health::run(&args),
             Command::Weights(args) => weights::run(&args),
         };
         outcome.unwrap_or_else(|error| {

@@ -1,6 +1,6 @@
 //! What the operator watches: one watch and one cache for each kind, and the campaign that each change concerns.
 
-use std::{fmt::Debug, hash::Hash, sync::Arc};
+use std::{fmt::Debug, hash::Hash, sync::Arc, time::Duration};
 
 use futures::{
     Stream, StreamExt,
@@ -23,6 +23,7 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 use teebench_api::{campaign::BenchmarkCampaign, policy::RouterPolicy, run::BenchmarkRun};
+use tokio::time::timeout;
 
 use super::labels;
 
@@ -102,14 +103,24 @@ pub fn watch_nodes(client: &Client) -> (Store<Node>, impl Stream<Item = ()> + Se
 impl Caches {
     /// Waits until every cache has been filled once.
     pub async fn filled(&self) {
-        // A writer is dropped only when its stream ends, and then nobody waits any more.
-        let _ = self.campaigns.wait_until_ready().await;
-        let _ = self.policies.wait_until_ready().await;
-        let _ = self.runs.wait_until_ready().await;
-        let _ = self.sets.wait_until_ready().await;
-        let _ = self.jobs.wait_until_ready().await;
-        let _ = self.pods.wait_until_ready().await;
+        let Self { campaigns, policies, runs, sets, jobs, pods } = self;
+        filled(campaigns).await;
+        filled(policies).await;
+        filled(runs).await;
+        filled(sets).await;
+        filled(jobs).await;
+        filled(pods).await;
     }
+}
+
+/// Waits until a cache has been filled once. Only the last of several who wait for a cache is woken, and its controller
+/// waits too; so it is asked again.
+async fn filled<K>(cache: &Store<K>)
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    const AGAIN: Duration = Duration::from_millis(50);
+    while timeout(AGAIN, cache.wait_until_ready()).await.is_err() {}
 }
 
 /// Objects of a cache that belong to a campaign.

@@ -18,8 +18,8 @@ pub struct Happening {
     pub is_warning: bool,
     /// One CamelCase word.
     pub reason: &'static str,
-    /// What the operator was doing.
-    pub action: &'static str,
+    /// What the operator was doing, and to what: equal reasons and actions within minutes are shown as one event.
+    pub action: String,
     /// A sentence for people.
     pub note: String,
 }
@@ -27,14 +27,14 @@ pub struct Happening {
 impl Happening {
     /// Something that is as it should be.
     #[must_use]
-    pub fn normal(reason: &'static str, action: &'static str, note: impl Into<String>) -> Self {
-        Self { is_warning: false, reason, action, note: note.into() }
+    pub fn normal(reason: &'static str, action: impl Into<String>, note: impl Into<String>) -> Self {
+        Self { is_warning: false, reason, action: action.into(), note: note.into() }
     }
 
     /// Something that somebody should look at.
     #[must_use]
-    pub fn warning(reason: &'static str, action: &'static str, note: impl Into<String>) -> Self {
-        Self { is_warning: true, reason, action, note: note.into() }
+    pub fn warning(reason: &'static str, action: impl Into<String>, note: impl Into<String>) -> Self {
+        Self { is_warning: true, reason, action: action.into(), note: note.into() }
     }
 }
 
@@ -57,7 +57,7 @@ impl Events {
             type_: if *is_warning { EventType::Warning } else { EventType::Normal },
             reason: (*reason).to_owned(),
             note: Some(cut(note)),
-            action: (*action).to_owned(),
+            action: action.clone(),
             secondary: None,
         };
         let reference: ObjectReference = object.object_ref(&());

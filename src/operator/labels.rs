@@ -24,7 +24,7 @@ pub const GENERATION: &str = "teebench.dev/generation";
 pub const EPOCH: &str = "teebench.dev/epoch";
 
 /// Label, with the value `true`, of pods that download from the model hub; NetworkPolicies let only these out.
-pub const HUB_EGRESS: &str = "teebench.dev/hub-egress";
+pub const HUB_EGRESS: &str = "teebench.dev/downloads";
 
 /// Uid of the campaign: another one of the same name is another campaign.
 pub const CAMPAIGN_UID: &str = "teebench.dev/campaign-uid";

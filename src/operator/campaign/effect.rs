@@ -74,32 +74,32 @@ impl Effect {
             Self::Begin(plan) => {
                 Some(Happening::normal("Started", "Begin", format!("{} runs planned", plan.run_count())))
             }
-            Self::Record(entries) => entries.first().map(|Entry { boot, arm: _, event, .. }| {
+            Self::Record(entries) => {
+                let Entry { boot, generation, arm: _, event, at: _ } = entries.first()?;
                 let arms: Vec<&str> = entries.iter().map(|entry| entry.arm.as_str()).collect();
                 let arms = arms.join(" and ");
-                match event {
-                    Event::Started => {
-                        Happening::normal("ServersStarted", "Boot", format!("boot {boot}: servers of {arms} start"))
-                    }
-                    Event::Ready => {
-                        Happening::normal("ServersReady", "Boot", format!("boot {boot}: servers of {arms} serve"))
-                    }
-                    Event::Stopped => {
-                        Happening::normal("ServersStopped", "Boot", format!("boot {boot}: servers of {arms} are gone"))
-                    }
-                }
-            }),
+                let (reason, what) = match event {
+                    Event::Started => ("ServersStarted", "start"),
+                    Event::Ready => ("ServersReady", "serve"),
+                    Event::Stopped => ("ServersStopped", "are gone"),
+                };
+                let note = format!("boot {boot}, start {generation}: servers of {arms} {what}");
+                Some(Happening::normal(reason, format!("Boot{boot}Start{generation}"), note))
+            }
             Self::Append(decision) => decision_happening(decision),
             Self::Launch(resources) => resources.runs.first().map(|run| {
                 let path = attempt_of(run).run.attempt_path(run.spec.attempt);
-                Happening::normal("RunStarted", "Launch", path)
+                Happening::normal("RunStarted", format!("Launch{}", run.spec.epoch), path)
             }),
-            Self::BreakOff { name, reason } => {
-                Some(Happening::warning("RunBrokenOff", "BreakOff", format!("{name}: {}", reason.message)))
-            }
+            Self::BreakOff { name, reason } => Some(Happening::warning(
+                "RunBrokenOff",
+                format!("BreakOff-{name}"),
+                format!("{name}: {}", reason.message),
+            )),
             Self::Commit { start, reason } => {
                 let path = start.run.attempt_path(start.attempt);
-                Some(Happening::warning("RunWithoutResults", "Commit", format!("{path}: {}", reason.message)))
+                let note = format!("{path}: {}", reason.message);
+                Some(Happening::warning("RunWithoutResults", format!("Commit{}", start.epoch), note))
             }
             Self::Publish { outcome, message } if *outcome == Outcome::Completed => {
                 Some(Happening::normal("Completed", "Publish", message.clone()))
@@ -112,15 +112,19 @@ impl Effect {
 
 fn decision_happening(decision: &Decision) -> Option<Happening> {
     match decision {
-        Decision::BootFailed { boot, generation, reason } => {
-            Some(Happening::warning("BootFailed", "Boot", format!("boot {boot}, start {generation}: {reason}")))
-        }
-        Decision::BootAbandoned { boot, attempts, reason } => {
-            Some(Happening::warning("BootAbandoned", "Boot", format!("boot {boot} failed {attempts} times: {reason}")))
-        }
+        Decision::BootFailed { boot, generation, reason } => Some(Happening::warning(
+            "BootFailed",
+            format!("Boot{boot}Start{generation}"),
+            format!("boot {boot}, start {generation}: {reason}"),
+        )),
+        Decision::BootAbandoned { boot, attempts, reason } => Some(Happening::warning(
+            "BootAbandoned",
+            format!("Boot{boot}"),
+            format!("boot {boot} failed {attempts} times: {reason}"),
+        )),
         Decision::RepeatBlock { condition, repetition, .. } => Some(Happening::warning(
             "BlockRepeated",
-            "Plan",
+            format!("Repeat{}-{repetition}", condition.condition),
             format!(
                 "repetition {repetition} of {}/{} is repeated on new servers",
                 condition.experiment, condition.condition

@@ -111,6 +111,10 @@ pub fn look(at: &Look<'_>) -> Seen {
     let open = open_arms(at.ledger);
     let (gone, present): (Vec<&OpenArm>, Vec<&OpenArm>) = open.iter().partition(|arm| is_gone(at, arm));
     let due: Vec<Entry> = gone.iter().map(|arm| entry(arm, Event::Stopped, at.now)).collect();
+    // Arms that were told to stop are of no concern to those that stay; only when none stays is their end waited for.
+    let (going, staying): (Vec<&OpenArm>, Vec<&OpenArm>) = present.into_iter().partition(|arm| is_going(at, arm));
+    let is_stopping = staying.is_empty();
+    let present = if is_stopping { going } else { staying };
     let Some(first) = present.first() else { return Seen { due, ..Seen::nothing() } };
     let servers = |state| Servers {
         boot: first.boot,
@@ -119,7 +123,7 @@ pub fn look(at: &Look<'_>) -> Seen {
         state,
     };
     let seen = Seen { due, ..Seen::nothing() };
-    if present.iter().any(|arm| is_going(at, arm)) {
+    if is_stopping {
         return Seen { servers: Some(servers(ServerState::Stopping)), ..seen };
     }
     let troubles = present.iter().flat_map(|arm| pods_of(at, arm)).filter_map(|pod| pods::trouble(pod, &LASTING));
