@@ -1,7 +1,6 @@
 //! `teebench`: measures what confidential computing costs an LLM service, and what HR-Tree routing wins back.
 
 mod cli;
-mod download;
 mod executor;
 mod fetch;
 mod local;
@@ -10,6 +9,7 @@ mod operator;
 mod store;
 #[cfg(test)]
 mod testing;
+mod weights;
 
 use std::process::ExitCode;
 
