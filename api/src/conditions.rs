@@ -136,7 +136,7 @@ mod tests {
         let first = found(&[], types::ACCEPTED, ConditionStatus::True, "Planned", "36 runs", at(1));
         let same =
             found(std::slice::from_ref(&first), types::ACCEPTED, ConditionStatus::True, "Planned", "40 runs", at(2));
-        let other = found(&[same.clone()], types::ACCEPTED, ConditionStatus::False, "Invalid", "", at(3));
+        let other = found(std::slice::from_ref(&same), types::ACCEPTED, ConditionStatus::False, "Invalid", "", at(3));
 
         assert_eq!((same.last_transition_time, same.message.as_str()), (first.last_transition_time, "40 runs"));
         assert_eq!(other.last_transition_time, at(3).1);

@@ -30,9 +30,9 @@ pub fn key() -> CampaignKey {
 
 /// The first attempt of the `index`-th run of the plan, as the `epoch`-th attempt of the campaign.
 pub fn start(plan: &Plan, index: usize, epoch: u64) -> Start {
-    let runs =
+    let mut runs =
         plan.blocks.iter().enumerate().flat_map(|(block, content)| content.runs.iter().map(move |run| (block, run)));
-    let (block, run) = runs.skip(index).next().unwrap();
+    let (block, run) = runs.nth(index).unwrap();
     let run_id = plan.run_id(&plan.blocks[block], run).unwrap();
     Start { run: run_id, attempt: 1, epoch, block, boot: run.boot, boot_generation: 1 }
 }

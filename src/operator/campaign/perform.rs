@@ -272,6 +272,9 @@ impl Performing<'_> {
 
     /// The store first, then the ConfigMap; the status follows with its digest.
     async fn publish(&mut self) -> Result<(), PerformError> {
+        // Limits may have changed since the campaign began; what is kept is what was in force.
+        let yaml = campaign_yaml(self.campaign, &self.active.plan);
+        self.stored(self.store.write_campaign_yaml(&yaml).await)?;
         let published = self.stored(self.store.publish().await)?;
         let config_map = results_config_map(self.campaign, &published.summary_json, &published.summary_csv);
         let applied = self.context.writer.apply::<ConfigMap>(&self.namespace, &config_map).await?;
@@ -281,9 +284,6 @@ impl Performing<'_> {
             store_url: Some(self.store.url()),
             headline: headline(&published.summary),
         });
-        if let Ok(bytes) = self.context.store.bytes().await {
-            self.context.metrics.set_store_bytes(bytes);
-        }
         Ok(())
     }
 }

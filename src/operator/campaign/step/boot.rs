@@ -27,7 +27,7 @@ use crate::{
 const JOB_NAME: &str = "batch.kubernetes.io/job-name";
 
 /// How the download of a boot's weights is.
-enum Download {
+pub(super) enum Download {
     /// They are there, or none are needed.
     Done,
     /// Nobody downloads them yet.
