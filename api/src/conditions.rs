@@ -111,6 +111,8 @@ pub fn found(
     /// The schema's bound, and with it that of Kubernetes' own conditions, is higher; a person reads no more.
     const MOST_MESSAGE: usize = 1024;
     let (observed_generation, now) = at;
+    // Whole seconds, as in all conditions of Kubernetes.
+    let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
     let unchanged = previous.iter().find(|known| known.type_ == type_ && known.status == status);
     let message: String = message.into();
     Condition {

@@ -61,8 +61,8 @@ pub fn campaign_status(told: &Told<'_>) -> BenchmarkCampaignStatus {
         progress.estimated_completion_time.clone_from(&before.estimated_completion_time);
         spent = previous.spent.clone().or(spent);
     }
-    let ended_at = matches!(phase, Phase::Ended { .. }).then(|| world.now.to_string());
-    let started = stored.and_then(|stored| stored.ledger.first()).map(|entry| entry.at.to_string());
+    let ended_at = matches!(phase, Phase::Ended { .. }).then(|| whole_seconds(world.now));
+    let started = stored.and_then(|stored| stored.ledger.first()).map(|entry| whole_seconds(entry.at));
     BenchmarkCampaignStatus {
         observed_generation,
         conditions,
@@ -264,6 +264,10 @@ fn evidence(plan: &Plan, stored: Option<&Stored>) -> (ConditionStatus, &'static 
     }
     let simulated = if plan.simulated() { "simulated; " } else { "" };
     (ConditionStatus::True, reasons::SUPPORTED, format!("{simulated}{}", found.join(", ")))
+}
+
+fn whole_seconds(at: Timestamp) -> String {
+    Timestamp::from_second(at.as_second()).unwrap_or(at).to_string()
 }
 
 fn count(number: usize) -> u32 {
