@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::engine::EngineConfig;
 use crate::faults::Fault;
-use crate::profile::Profile;
+use crate::profile::{ModelSize, Profile};
 use crate::server::FleetConfig;
 
 /// Simulates vLLM servers and their GPUs.
@@ -51,9 +51,17 @@ pub struct Args {
     #[arg(long)]
     pub no_enable_prefix_caching: bool,
 
+    /// Captures no CUDA graphs: every step takes at least the launch of its kernels.
+    #[arg(long)]
+    pub enforce_eager: bool,
+
     /// Model and GPU.
     #[arg(long, value_enum, ignore_case = true, default_value_t = Profile::Tiny)]
     pub profile: Profile,
+
+    /// Size of the model; the profile is fitted to 8b, and others are predicted from it.
+    #[arg(long, value_enum, default_value_t = ModelSize::B8)]
+    pub model_size: ModelSize,
 
     /// Adds the cost of confidential computing, and lets the GPU report that it is on.
     #[arg(long)]
@@ -106,7 +114,9 @@ impl From<Args> for FleetConfig {
             max_model_len,
             num_gpu_blocks,
             no_enable_prefix_caching,
+            enforce_eager,
             profile,
+            model_size,
             confidential,
             seed,
             arm,
@@ -126,10 +136,13 @@ impl From<Args> for FleetConfig {
                 max_num_seqs,
                 max_num_batched_tokens,
                 max_model_len,
-                num_gpu_blocks: num_gpu_blocks.unwrap_or(profile.figures().num_gpu_blocks),
+                num_gpu_blocks: num_gpu_blocks.unwrap_or(profile.figures().of_model(model_size).num_gpu_blocks),
                 enable_prefix_caching: !no_enable_prefix_caching,
+                enforce_eager,
             },
             profile,
+            model_size,
+            step_cost: None,
             confidential,
             seed,
             arm,

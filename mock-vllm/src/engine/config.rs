@@ -17,6 +17,8 @@ pub struct EngineConfig {
     pub num_gpu_blocks: u32,
     /// Whether computed prefixes are reused, `--enable-prefix-caching`.
     pub enable_prefix_caching: bool,
+    /// Whether no CUDA graphs are captured, `--enforce-eager`.
+    pub enforce_eager: bool,
 }
 
 /// Settings under which no engine can serve.
@@ -53,7 +55,16 @@ pub enum ConfigError {
     },
 }
 
+/// Tokens of the largest CUDA graph that vLLM captures at any setting.
+const GREATEST_GRAPH_TOKENS: u32 = 512;
+
 impl EngineConfig {
+    /// Tokens of the largest step that a captured CUDA graph covers: by vLLM's default twice `--max-num-seqs`.
+    #[must_use]
+    pub fn graph_tokens(&self) -> u32 {
+        if self.enforce_eager { 0 } else { self.max_num_seqs.saturating_mul(2).min(GREATEST_GRAPH_TOKENS) }
+    }
+
     /// Checks that any request that is accepted can also be finished.
     ///
     /// # Errors
@@ -91,7 +102,16 @@ mod tests {
         max_model_len: 160,
         num_gpu_blocks: 10,
         enable_prefix_caching: true,
+        enforce_eager: false,
     };
+
+    #[rstest]
+    #[case::few(4, false, 8)]
+    #[case::many(1024, false, 512)]
+    #[case::eager(4, true, 0)]
+    fn graphs_cover_twice_the_sequences(#[case] max_num_seqs: u32, #[case] enforce_eager: bool, #[case] tokens: u32) {
+        assert_eq!(EngineConfig { max_num_seqs, enforce_eager, ..GOOD }.graph_tokens(), tokens);
+    }
 
     #[rstest]
     #[case::good(GOOD, None)]

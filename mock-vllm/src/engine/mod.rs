@@ -10,6 +10,7 @@ mod block_pool;
 mod config;
 mod cost;
 mod free_list;
+mod frontend;
 mod outcome;
 mod request;
 mod sampler;

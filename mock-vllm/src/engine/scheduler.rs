@@ -13,6 +13,7 @@ use super::block_hash::BLOCK_TOKENS;
 use super::block_pool::BlockPool;
 use super::config::{ConfigError, EngineConfig};
 use super::cost::{Batch, StepCost};
+use super::frontend::Frontend;
 use super::outcome::{Begin, Counters, Emission, FinishReason, Snapshot, StepOutcome};
 use super::request::{NewRequest, Request, RequestId};
 use super::sampler::output_token;
@@ -45,6 +46,7 @@ pub struct Engine {
     cost: StepCost,
     speed: f64,
     pool: BlockPool,
+    frontend: Frontend,
     waiting: VecDeque<Request>,
     /// In the order of admission.
     running: Vec<Request>,
@@ -64,6 +66,7 @@ impl Engine {
             cost,
             speed: 1.0,
             pool: BlockPool::new(config.num_gpu_blocks),
+            frontend: Frontend::default(),
             waiting: VecDeque::new(),
             running: Vec::new(),
             in_flight: None,
@@ -99,9 +102,18 @@ impl Engine {
     /// See [`Self::check`].
     pub fn submit(&mut self, new: NewRequest) -> Result<(), SubmitError> {
         self.check(new.prompt.len(), new.max_tokens)?;
-        let eligible = new.arrival + self.cost.request();
-        self.waiting.push_back(Request::new(new, eligible));
+        self.pass_frontend(new.arrival);
+        self.frontend.push(Request::new(new), self.cost.frontend());
         Ok(())
+    }
+
+    /// Moves to the queue what the API server has done by `now`.
+    fn pass_frontend(&mut self, now: Duration) {
+        while let Some((done, mut request)) = self.frontend.pop(now) {
+            request.eligible = done + self.cost.request();
+            self.waiting.push_back(request);
+        }
+        self.frontend.advance(now);
     }
 
     /// Drops a request at once and frees its blocks; `false` when it is not (or no longer) known.
@@ -113,7 +125,7 @@ impl Engine {
         }
         let before = self.waiting.len();
         self.waiting.retain(|request| request.id != id);
-        self.waiting.len() < before
+        self.waiting.len() < before || self.frontend.remove(id)
     }
 
     /// Empties the prefix cache; refused while any request holds blocks.
@@ -126,7 +138,7 @@ impl Engine {
     pub fn snapshot(&self) -> Snapshot {
         Snapshot {
             running: self.running.len(),
-            waiting: self.waiting.len(),
+            waiting: self.waiting.len() + self.frontend.len(),
             kv_cache_usage: 1.0 - self.pool.free() as f64 / self.pool.total() as f64,
             counters: self.counters,
         }
@@ -137,15 +149,19 @@ impl Engine {
         if let Some((ends, batch)) = self.in_flight {
             return Begin::Step { ends, batch };
         }
+        self.pass_frontend(now);
         let mut budget = self.config.max_num_batched_tokens as usize;
         if !self.schedule_running(&mut budget) {
             self.admit_waiting(now, &mut budget);
         }
         if self.running.is_empty() {
-            return self.waiting.front().map_or(Begin::Idle, |request| Begin::IdleUntil(request.eligible.max(now)));
+            let queued = self.waiting.front().map(|request| request.eligible);
+            let arriving = self.frontend.next_done().map(|done| done + self.cost.request());
+            return queued.or(arriving).map_or(Begin::Idle, |time| Begin::IdleUntil(time.max(now)));
         }
         let batch = self.batch();
-        let ends = now + self.cost.step(&batch, self.speed);
+        let graph = batch.tokens() <= self.config.graph_tokens();
+        let ends = now + self.cost.step(&batch, graph, self.speed);
         self.in_flight = Some((ends, batch));
         Begin::Step { ends, batch }
     }

@@ -17,10 +17,10 @@ use super::handle::EngineHandle;
 use super::machine::Machine;
 use super::metrics::{MetricLabels, Metrics};
 use super::state::{ServerSettings, ServerState};
-use crate::engine::{ConfigError, Engine, EngineConfig};
+use crate::engine::{ConfigError, Engine, EngineConfig, StepCost};
 use crate::faults::FaultPlan;
 use crate::gpu::{GpuFileError, gpu_uuid};
-use crate::profile::Profile;
+use crate::profile::{ModelSize, Profile, ProfileFigures};
 
 /// Time for connections to end by themselves after a shutdown; one that stands in the middle of a request is cut then.
 const GRACE: Duration = Duration::from_secs(1);
@@ -40,6 +40,10 @@ pub struct FleetConfig {
     pub engine: EngineConfig,
     /// Model and GPU.
     pub profile: Profile,
+    /// Size of the model.
+    pub model_size: ModelSize,
+    /// Cost of a step in place of the profile's, for measuring the simulator itself.
+    pub step_cost: Option<StepCost>,
     /// Whether confidential computing is on.
     pub confidential: bool,
     /// Seed of answers, identities and random faults.
@@ -56,6 +60,14 @@ pub struct FleetConfig {
     pub version: String,
     /// Added to the profile's time of loading.
     pub start_delay: Duration,
+}
+
+impl FleetConfig {
+    /// Figures of the model on the GPU.
+    #[must_use]
+    pub fn figures(&self) -> ProfileFigures {
+        self.profile.figures().of_model(self.model_size)
+    }
 }
 
 /// Why a process cannot start.
@@ -172,7 +184,7 @@ impl Fleet {
     /// When a server crashes by its fault, or the system refuses a service.
     pub async fn serve(self, shutdown: CancellationToken) -> Result<(), ServeError> {
         let Self { config, servers, machine } = self;
-        let figures = config.profile.figures();
+        let figures = config.figures();
         let ready_at = Instant::now() + figures.load_time(config.confidential) + config.start_delay;
         // Ends everything, also when one server fails.
         let halt = shutdown.child_token();
@@ -205,8 +217,9 @@ impl Fleet {
 }
 
 fn build_engine(config: &FleetConfig) -> Result<EngineHandle, BindError> {
-    let figures = config.profile.figures();
-    let engine = Engine::new(config.engine, figures.step_cost(config.confidential))?;
+    let figures = config.figures();
+    let cost = config.step_cost.unwrap_or_else(|| figures.step_cost(config.confidential));
+    let engine = Engine::new(config.engine, cost)?;
     let labels = MetricLabels {
         model: config.model.clone(),
         profile: config.profile.name(),

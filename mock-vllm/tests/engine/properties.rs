@@ -37,6 +37,7 @@ fn config() -> impl Strategy<Value = EngineConfig> {
             max_model_len: 128,
             num_gpu_blocks: blocks,
             enable_prefix_caching,
+            enforce_eager: false,
         }
     })
 }

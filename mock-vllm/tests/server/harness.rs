@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use teebench_mock_vllm::Profile;
 use teebench_mock_vllm::engine::EngineConfig;
 use teebench_mock_vllm::faults::Fault;
+use teebench_mock_vllm::profile::ModelSize;
 use teebench_mock_vllm::server::{Fleet, FleetConfig, ServeError};
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -31,8 +32,11 @@ pub fn config() -> FleetConfig {
             max_model_len: 4096,
             num_gpu_blocks: 1024,
             enable_prefix_caching: true,
+            enforce_eager: false,
         },
         profile: Profile::Tiny,
+        model_size: ModelSize::B8,
+        step_cost: None,
         confidential: false,
         seed: 7,
         arm: String::new(),
