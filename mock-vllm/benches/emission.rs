@@ -9,10 +9,9 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use nix::sys::resource::{UsageWho, getrusage};
-use nix::sys::time::TimeValLike;
+use nix::sys::time::{TimeVal, TimeValLike};
 use teebench_mock_vllm::Profile;
 use teebench_mock_vllm::engine::{EngineConfig, StepCost};
-use teebench_mock_vllm::faults::FaultPlan;
 use teebench_mock_vllm::profile::ModelSize;
 use teebench_mock_vllm::server::{Fleet, FleetConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -38,7 +37,7 @@ const SCENARIOS: [Scenario; 4] = [
         servers: 8,
         sequences: 256,
         step: Duration::from_micros(81_920),
-        output_tokens: 120,
+        output_tokens: 150,
     },
     Scenario {
         name: "paced: 1 server x 256 sequences, a step each 10 ms",
@@ -66,24 +65,32 @@ const SCENARIOS: [Scenario; 4] = [
 struct Measured {
     chunks: f64,
     wall: Duration,
-    processor: Duration,
+    processor: ProcessorTime,
     lateness: String,
+}
+
+/// Time of the servers' thread.
+struct ProcessorTime {
+    user: Duration,
+    system: Duration,
 }
 
 fn main() {
     println!(
-        "{:<52} {:>9} {:>11} {:>12} {:>12}  lateness",
-        "scenario", "chunks", "chunks/s", "us CPU/chunk", "chunks/CPU s"
+        "{:<58} {:>9} {:>9} {:>8} {:>8} {:>13}  lateness",
+        "scenario", "chunks/s", "us/chunk", "user", "system", "chunks/core s"
     );
     for scenario in &SCENARIOS {
-        let Measured { chunks, wall, processor, lateness } = measure(scenario);
+        let Measured { chunks, wall, processor: ProcessorTime { user, system }, lateness } = measure(scenario);
+        let per_chunk_us = |time: Duration| time.as_secs_f64() * 1e6 / chunks;
         println!(
-            "{:<52} {:>9} {:>11.0} {:>12.2} {:>12.0}  {lateness}",
+            "{:<58} {:>9.0} {:>9.2} {:>8.2} {:>8.2} {:>13.0}  {lateness}",
             scenario.name,
-            chunks,
             chunks / wall.as_secs_f64(),
-            processor.as_secs_f64() * 1e6 / chunks,
-            chunks / processor.as_secs_f64(),
+            per_chunk_us(user + system),
+            per_chunk_us(user),
+            per_chunk_us(system),
+            chunks / (user + system).as_secs_f64(),
         );
     }
 }
@@ -145,19 +152,20 @@ fn config(scenario: &Scenario) -> FleetConfig {
         arm: String::new(),
         ordinal: 0,
         gpu_file: None,
-        faults: FaultPlan::default(),
+        faults: Vec::new(),
+        admin: false,
         version: "0.25.1+simulated".to_owned(),
         start_delay: Duration::ZERO,
     }
 }
 
-fn thread_processor_time() -> Duration {
+fn thread_processor_time() -> ProcessorTime {
     let usage = getrusage(UsageWho::RUSAGE_THREAD).expect("a thread can read its own usage");
-    let microseconds = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
-    Duration::from_micros(microseconds.unsigned_abs())
+    let duration = |time: TimeVal| Duration::from_micros(time.num_microseconds().unsigned_abs());
+    ProcessorTime { user: duration(usage.user_time()), system: duration(usage.system_time()) }
 }
 
-/// Sends one request on each connection at once, and waits for all replies; then asks each server how late it was.
+/// Sends one request on each connection, and waits for all replies; then asks each server how late it was.
 async fn load(addresses: &[SocketAddr], scenario: &Scenario) -> (Duration, String) {
     for address in addresses {
         while !get(*address, "/health").await.starts_with("HTTP/1.1 200") {
@@ -166,18 +174,22 @@ async fn load(addresses: &[SocketAddr], scenario: &Scenario) -> (Duration, Strin
     }
     let started = Instant::now();
     let mut streams = tokio::task::JoinSet::new();
-    for number in 0..scenario.servers * scenario.sequences {
-        let address = addresses[(number % scenario.servers) as usize];
-        streams.spawn(stream(address, number, scenario.output_tokens));
+    for (server, address) in (0..scenario.servers).zip(addresses) {
+        // Servers are independent, so their steps are not in phase; those of one server always are.
+        tokio::time::sleep_until((started + scenario.step * server / scenario.servers).into()).await;
+        for sequence in 0..scenario.sequences {
+            let number = server * scenario.sequences + sequence;
+            streams.spawn(stream(*address, number, scenario.output_tokens));
+        }
     }
     streams.join_all().await;
     let wall = started.elapsed();
-    let mut worst = Vec::new();
+    let mut histograms = Vec::new();
     for address in addresses {
         let metrics = get(*address, "/metrics").await;
-        worst.extend(metrics.lines().filter(|line| line.starts_with("teebench_mock:")).map(str::to_owned));
+        histograms.extend(metrics.lines().filter(|line| line.starts_with("teebench_mock:")).map(str::to_owned));
     }
-    (wall, lateness(&worst))
+    (wall, lateness(&histograms))
 }
 
 /// The bound under which 99 of 100 emissions of all servers lie, from their histograms.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::engine::EngineConfig;
-use crate::faults::Fault;
+use crate::faults::{FAULT_KINDS, Fault};
 use crate::profile::{ModelSize, Profile};
 use crate::server::FleetConfig;
 
@@ -83,11 +83,13 @@ pub struct Args {
     #[arg(long, value_name = "PATH")]
     pub gpu_file: Option<PathBuf>,
 
-    /// Fault on demand, repeatable: crash-at-request=N, hang-from-request=N, error-rate=SHARE, truncate-stream=CHUNKS,
-    /// reset-refused=empty|json, reset-not-done, never-ready, gpu-throttle=SECONDS, sensors-unavailable,
-    /// energy-counter-reset=SECONDS, cc-flip=SECONDS.
-    #[arg(long, value_name = "KIND[=VALUE]")]
+    /// Fault on demand, repeatable. A time is counted from the start of the process.
+    #[arg(long, value_name = "KIND[=VALUE]", long_help = fault_help())]
     pub fault: Vec<Fault>,
+
+    /// Serves /admin/faults: GET lists the faults of a server, PUT {"faults": ["KIND=VALUE"]} replaces them.
+    #[arg(long)]
+    pub admin: bool,
 
     /// Added to the profile's time of loading, in milliseconds.
     #[arg(long, default_value_t = 0)]
@@ -100,6 +102,10 @@ pub struct Args {
     /// Threads that serve.
     #[arg(long, default_value_t = 1)]
     pub threads: usize,
+}
+
+fn fault_help() -> String {
+    format!("Fault on demand, repeatable: {FAULT_KINDS}. A time is counted from the start of the process.")
 }
 
 impl From<Args> for FleetConfig {
@@ -123,6 +129,7 @@ impl From<Args> for FleetConfig {
             ordinal,
             gpu_file,
             fault,
+            admin,
             start_delay_ms,
             version_string,
             threads: _,
@@ -148,7 +155,8 @@ impl From<Args> for FleetConfig {
             arm,
             ordinal,
             gpu_file,
-            faults: fault.into_iter().collect(),
+            faults: fault,
+            admin,
             version: version_string,
             start_delay: Duration::from_millis(start_delay_ms),
         }

@@ -63,6 +63,10 @@ pub struct Emission {
     pub token: TokenId,
     /// Prompt tokens of the request.
     pub prompt_tokens: u32,
+    /// Those of them that came from the prefix cache.
+    pub cached_prompt_tokens: u32,
+    /// Output tokens after which it is cut off.
+    pub max_tokens: u32,
     /// Output tokens of the request, this one included.
     pub output_tokens: u32,
     /// Since the previous token of the request; `None` for the first.

@@ -128,8 +128,11 @@ impl Engine {
         self.waiting.len() < before || self.frontend.remove(id)
     }
 
-    /// Empties the prefix cache; refused while any request holds blocks.
-    pub fn reset_prefix_cache(&mut self) -> bool {
+    /// Empties the prefix cache; refused while any request holds blocks, unless running requests are preempted first.
+    pub fn reset_prefix_cache(&mut self, preempt: bool) -> bool {
+        while preempt && !self.running.is_empty() {
+            self.preempt_last();
+        }
         self.pool.reset()
     }
 
@@ -217,6 +220,7 @@ impl Engine {
             self.pool.release(&std::mem::take(&mut request.blocks));
             request.registered_blocks = 0;
             request.computed_tokens = 0;
+            request.scheduled_tokens = 0;
             self.counters.preemptions += 1;
             self.waiting.push_front(request);
         }
@@ -306,6 +310,8 @@ fn emit(request: &mut Request, ended: Duration, counters: &mut Counters) -> Emis
         request: request.id,
         token,
         prompt_tokens: request.prompt_tokens as u32,
+        cached_prompt_tokens: request.cached_prompt_tokens as u32,
+        max_tokens: request.max_tokens as u32,
         output_tokens: output_tokens as u32,
         since_previous,
         finish,

@@ -94,12 +94,13 @@ impl BoardState {
         }
     }
 
-    /// Advances by a period with a given load.
-    pub fn advance(&mut self, period: Duration, load: Load) {
+    /// Advances by a period with a given load, and with these faults from now on.
+    pub fn advance(&mut self, period: Duration, load: Load, faults: GpuFaults) {
         let board = &self.board;
         let seconds = period.as_secs_f64();
         let reset_before = self.counter_reset();
         self.elapsed += period;
+        self.faults = faults;
         self.load = load;
         let dynamic_watts = board.limit_watts * CAPPED_SHARE - board.idle_watts;
         self.power_watts = board.idle_watts + dynamic_watts * load.intensity * self.speed();
@@ -202,7 +203,7 @@ mod tests {
 
     fn run(state: &mut BoardState, periods: u32, load: Load) {
         for _ in 0..periods {
-            state.advance(SAMPLE_PERIOD, load);
+            state.advance(SAMPLE_PERIOD, load, state.faults);
         }
     }
 
@@ -279,7 +280,7 @@ mod tests {
         let mut state = h200(GpuFaults { energy_counter_reset_after: after, ..GpuFaults::default() });
         let energies: Vec<u64> = (0..5)
             .map(|_| {
-                state.advance(SAMPLE_PERIOD, FULL);
+                state.advance(SAMPLE_PERIOD, FULL, state.faults);
                 state.readings("GPU-x", 0).energy_mj.unwrap()
             })
             .collect();

@@ -2,11 +2,14 @@
 
 mod api;
 mod buckets;
+mod door;
 mod driver;
 mod fleet;
 mod handle;
 mod machine;
+mod mailbox;
 mod metrics;
+mod pacer;
 mod state;
 mod stop;
 mod tokenizer;

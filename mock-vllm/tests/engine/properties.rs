@@ -81,7 +81,7 @@ proptest! {
         }
         let snapshot = run.engine.snapshot();
         prop_assert_eq!((snapshot.running, snapshot.waiting, snapshot.kv_cache_usage), (0, 0, 0.0));
-        prop_assert!(run.engine.reset_prefix_cache());
+        prop_assert!(run.engine.reset_prefix_cache(false));
     }
 
     #[test]

@@ -150,7 +150,7 @@ fn an_aborted_request_frees_its_place_and_its_blocks() {
     run.finish();
     let lengths: Vec<usize> = (0..6).map(|id| run.get(id).tokens.len()).collect();
     assert_eq!(lengths, [1, 50, 50, 50, 50, 0]);
-    assert!(run.engine.reset_prefix_cache(), "no block is left behind");
+    assert!(run.engine.reset_prefix_cache(false), "no block is left behind");
 }
 
 #[test]
@@ -158,9 +158,9 @@ fn the_cache_is_reset_only_when_no_request_runs() {
     let mut run = Run::new(tiny(SMALL));
     run.submit(request(0, AT_ONCE, prompt(0, 40), 4));
     run.step();
-    assert!(!run.engine.reset_prefix_cache());
+    assert!(!run.engine.reset_prefix_cache(false));
     run.finish();
-    assert!(run.engine.reset_prefix_cache());
+    assert!(run.engine.reset_prefix_cache(false));
     let now = run.now;
     run.submit(request(1, now, prompt(0, 40), 4));
     run.finish();

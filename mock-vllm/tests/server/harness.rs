@@ -42,7 +42,8 @@ pub fn config() -> FleetConfig {
         arm: String::new(),
         ordinal: 0,
         gpu_file: None,
-        faults: [].into_iter().collect(),
+        faults: Vec::new(),
+        admin: false,
         version: "0.25.1+simulated".to_owned(),
         start_delay: Duration::ZERO,
     }
@@ -66,10 +67,7 @@ impl Simulator {
     pub async fn ready(config: FleetConfig) -> Self {
         let simulator = Self::start(config).await;
         for server in 0..simulator.addresses.len() {
-            eventually("the server is ready", || async {
-                simulator.get_from(server, "/health").await.status() == StatusCode::OK
-            })
-            .await;
+            eventually("the server is ready", || simulator.accepts(server)).await;
         }
         simulator
     }
@@ -81,6 +79,18 @@ impl Simulator {
         let shutdown = CancellationToken::new();
         let serving = tokio::spawn(fleet.serve(shutdown.clone()));
         Self { client: Client::new(), addresses, serving, _end: shutdown.clone().drop_guard(), shutdown }
+    }
+
+    /// Whether a server takes connections and says that it is well.
+    pub async fn accepts(&self, server: usize) -> bool {
+        let health = self.client.get(self.url(server, "/health")).send().await;
+        health.is_ok_and(|response| response.status() == StatusCode::OK)
+    }
+
+    /// Whether a server refuses a new connection.
+    pub async fn refuses(&self, server: usize) -> bool {
+        let connected = tokio::net::TcpStream::connect(self.addresses[server]).await;
+        connected.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
     }
 
     pub fn url(&self, server: usize, path: &str) -> String {
