@@ -67,6 +67,15 @@ pub struct ConfidentialCost {
     pub load_factor: f64,
 }
 
+/// How long a step takes, and what the GPU does meanwhile.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct StepTime {
+    /// Its length.
+    pub duration: Duration,
+    /// Share of it in which the GPU computes, 0 to 1; else it waits for launches or for encrypted copies.
+    pub computing_share: f64,
+}
+
 impl StepCost {
     /// Work of the API server on one request.
     #[must_use]
@@ -83,7 +92,7 @@ impl StepCost {
     /// Time that a step takes on a GPU which runs at `speed` times its usual clock; `graph` tells whether a captured
     /// CUDA graph covers it.
     #[must_use]
-    pub fn step(&self, batch: &Batch, graph: bool, speed: f64) -> Duration {
+    pub fn step(&self, batch: &Batch, graph: bool, speed: f64) -> StepTime {
         let computing = self.base_us
             + self.per_decode_sequence_us * f64::from(batch.decode_sequences)
             + self.per_prefill_token_us * f64::from(batch.prefill_tokens)
@@ -95,7 +104,8 @@ impl StepCost {
         });
         // Kernels are launched while the GPU computes, so the slower of both counts; the clock is the GPU's alone.
         let launching = if graph { 0.0 } else { self.launch_us };
-        microseconds((computing / speed).max(launching) + confidential)
+        let total = (computing / speed).max(launching) + confidential;
+        StepTime { duration: microseconds(total), computing_share: (computing / speed / total).min(1.0) }
     }
 
     /// Cached tokens that attention reads to decode one token after `context` tokens.
@@ -148,21 +158,26 @@ mod tests {
     #[case::decode(Batch { decode_sequences: 4, prefill_tokens: 0, kv_tokens_read: 200.0, output_tokens: 4 }, 1140, 1252)]
     #[case::prefill(Batch { decode_sequences: 0, prefill_tokens: 10, kv_tokens_read: 0.0, output_tokens: 1 }, 1200, 1323)]
     fn a_step_costs_the_sum_of_its_parts(#[case] batch: Batch, #[case] plain_us: u64, #[case] confidential_us: u64) {
-        assert_eq!(PLAIN.step(&batch, true, 1.0), Duration::from_micros(plain_us));
-        assert_eq!(CONFIDENTIAL.step(&batch, true, 1.0), Duration::from_micros(confidential_us));
+        assert_eq!(PLAIN.step(&batch, true, 1.0).duration, Duration::from_micros(plain_us));
+        assert_eq!(CONFIDENTIAL.step(&batch, true, 1.0).duration, Duration::from_micros(confidential_us));
     }
 
     #[test]
     fn a_slower_clock_stretches_computing_but_not_the_encrypted_channel() {
-        assert_eq!(CONFIDENTIAL.step(&Batch::default(), true, 0.5), Duration::from_micros(2100));
+        assert_eq!(CONFIDENTIAL.step(&Batch::default(), true, 0.5).duration, Duration::from_micros(2100));
     }
 
     #[rstest]
-    #[case::small(4, 1160)]
-    #[case::large(40, 1800)]
-    fn without_a_graph_a_step_takes_at_least_its_launch(#[case] prefill_tokens: u32, #[case] expected_us: u64) {
+    #[case::small(4, 1160, 1080.0 / 1160.0)]
+    #[case::large(40, 1800, 1.0)]
+    fn without_a_graph_a_step_takes_at_least_its_launch(
+        #[case] prefill_tokens: u32,
+        #[case] expected_us: u64,
+        #[case] computing_share: f64,
+    ) {
         let batch = Batch { prefill_tokens, ..Batch::default() };
-        assert_eq!(PLAIN.step(&batch, false, 1.0), Duration::from_micros(expected_us));
+        let expected = StepTime { duration: Duration::from_micros(expected_us), computing_share };
+        assert_eq!(PLAIN.step(&batch, false, 1.0), expected);
     }
 
     #[test]

@@ -19,7 +19,7 @@ mod scheduler;
 pub use block_hash::{BLOCK_TOKENS, BlockHash};
 pub use block_pool::{BlockId, BlockPool};
 pub use config::{ConfigError, EngineConfig};
-pub use cost::{Batch, ConfidentialCost, StepCost};
+pub use cost::{Batch, ConfidentialCost, StepCost, StepTime};
 pub use outcome::{Begin, Counters, Emission, FinishReason, RequestTimes, Snapshot, StepOutcome};
 pub use request::{NewRequest, RequestId, TokenId};
 pub use sampler::{SamplingKey, natural_output_tokens, output_token};

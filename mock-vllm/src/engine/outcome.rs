@@ -14,6 +14,8 @@ pub enum Begin {
         ends: Duration,
         /// What it computes.
         batch: Batch,
+        /// Share of the step in which the GPU computes, 0 to 1.
+        computing_share: f64,
     },
     /// There is nothing to compute before that time.
     IdleUntil(Duration),

@@ -50,8 +50,22 @@ pub struct Engine {
     waiting: VecDeque<Request>,
     /// In the order of admission.
     running: Vec<Request>,
-    in_flight: Option<(Duration, Batch)>,
+    in_flight: Option<InFlight>,
     counters: Counters,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct InFlight {
+    ends: Duration,
+    batch: Batch,
+    computing_share: f64,
+}
+
+impl InFlight {
+    fn begun(self) -> Begin {
+        let Self { ends, batch, computing_share } = self;
+        Begin::Step { ends, batch, computing_share }
+    }
 }
 
 impl Engine {
@@ -149,8 +163,8 @@ impl Engine {
 
     /// Schedules a step that starts at `now`. While a step is in flight, answers with that one.
     pub fn begin_step(&mut self, now: Duration) -> Begin {
-        if let Some((ends, batch)) = self.in_flight {
-            return Begin::Step { ends, batch };
+        if let Some(step) = self.in_flight {
+            return step.begun();
         }
         self.pass_frontend(now);
         let mut budget = self.config.max_num_batched_tokens as usize;
@@ -164,14 +178,15 @@ impl Engine {
         }
         let batch = self.batch();
         let graph = batch.tokens() <= self.config.graph_tokens();
-        let ends = now + self.cost.step(&batch, graph, self.speed);
-        self.in_flight = Some((ends, batch));
-        Begin::Step { ends, batch }
+        let time = self.cost.step(&batch, graph, self.speed);
+        let step = InFlight { ends: now + time.duration, batch, computing_share: time.computing_share };
+        self.in_flight = Some(step);
+        step.begun()
     }
 
     /// Ends the step in flight and yields its tokens; `None` when there is none.
     pub fn finish_step(&mut self) -> Option<StepOutcome> {
-        let (ended, batch) = self.in_flight.take()?;
+        let InFlight { ends: ended, batch, computing_share: _ } = self.in_flight.take()?;
         let mut emissions = Vec::with_capacity(batch.output_tokens as usize);
         for request in &mut self.running {
             let yields = request.yields_token();

@@ -61,7 +61,7 @@ pub fn closed_loop(
         }
         places = 0;
         match engine.begin_step(now) {
-            Begin::Step { ends, batch: _ } => now = ends,
+            Begin::Step { ends, batch: _, computing_share: _ } => now = ends,
             Begin::IdleUntil(time) => {
                 now = time;
                 continue;

@@ -207,11 +207,13 @@ mod tests {
         }
     }
 
-    /// Measured on a real H200: 122 W idle, 488 W with one sequence, 572 W with sixteen, 690 W fully loaded.
+    /// Measured on a real H200 by nvidia-smi, at steady moments of the runs in `fit/data`.
     #[rstest]
     #[case::idle(None, 122.0)]
     #[case::one_sequence(Some(1.0), 488.0)]
+    #[case::four_sequences(Some(4.0), 513.0)]
     #[case::sixteen_sequences(Some(16.0), 572.0)]
+    #[case::sixty_four_sequences(Some(64.0), 674.0)]
     #[case::prefill(Some(8192.0), 690.0)]
     fn power_of_the_h200_is_near_the_measured_one(#[case] tokens: Option<f64>, #[case] measured_watts: f64) {
         let mut state = h200(GpuFaults::default());

@@ -26,7 +26,7 @@ async fn run(handle: &EngineHandle) -> std::io::Result<()> {
     let mut now = Duration::ZERO;
     loop {
         match handle.begin_step(now) {
-            Begin::Step { ends, batch: _ } => {
+            Begin::Step { ends, batch: _, computing_share: _ } => {
                 pacer.sleep_until(handle.instant(ends)).await?;
                 now = ends;
                 handle.finish_step();

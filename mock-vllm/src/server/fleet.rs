@@ -15,7 +15,7 @@ use super::door::{Door, hold};
 use super::driver::drive;
 use super::handle::EngineHandle;
 use super::machine::Machine;
-use super::metrics::{MetricLabels, Metrics};
+use super::metrics::{Lateness, MetricLabels, Metrics};
 use super::state::{ServerSettings, ServerState};
 use crate::engine::{ConfigError, Engine, EngineConfig, StepCost};
 use crate::faults::{ActiveFaults, Fault};
@@ -284,7 +284,7 @@ async fn serve_one(
     tracing::info!(ordinal, %address, "serving");
     let state = Arc::new(ServerState::new(settings, halt.clone()));
     let crashed = state.crashed.clone();
-    let driver = tokio::spawn(drive(engine, halt.clone()));
+    let driver = tokio::spawn(drive(engine.clone(), halt.clone()));
     let serving = axum::serve(door, api::routes(state, admin)).with_graceful_shutdown(halt.clone().cancelled_owned());
     let outcome = tokio::select! {
         served = serving.into_future() => served.map_err(accept),
@@ -294,6 +294,9 @@ async fn serve_one(
     halt.cancel();
     // The driver ends by itself now, and breaks off what is under way; a panic in it goes on.
     let driven = driver.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+    if let Some(Lateness { tokens, mean_ms, p99_at_most_ms }) = engine.metrics().lateness() {
+        tracing::info!(ordinal, tokens, mean_ms, p99_at_most_ms, "lateness of streamed tokens");
+    }
     outcome.and(driven.map_err(|source| ServeError::Timer { address, source }))
 }
 

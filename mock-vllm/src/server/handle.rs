@@ -162,8 +162,8 @@ impl EngineHandle {
     pub(super) fn begin_step(&self, now: Duration) -> Begin {
         let mut live = self.live();
         let begun = live.engine.begin_step(now);
-        if let Begin::Step { ends, batch } = begun {
-            live.meter.record(&self.0.board, now, ends, &batch);
+        if let Begin::Step { ends, batch, computing_share } = begun {
+            live.meter.record(&self.0.board, now, ends, &batch, computing_share);
         }
         begun
     }

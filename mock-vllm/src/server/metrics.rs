@@ -3,12 +3,11 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use prometheus::{
-    Encoder, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
-};
+use prometheus::core::Collector;
+use prometheus::{Encoder, Gauge, Histogram, IntCounter, IntCounterVec, IntGauge, Registry, TextEncoder};
 
 use super::buckets;
+use super::registrar::Registrar;
 use crate::engine::{Counters, Emission, FinishReason, Snapshot, StepOutcome};
 
 /// Reasons under which vLLM counts finished requests.
@@ -28,6 +27,17 @@ const UNUSED_COUNTERS: [(&str, &str); 4] = [
     ("vllm:mm_cache_queries_total", "Multi-modal cache queries, in terms of number of queried items."),
     ("vllm:mm_cache_hits_total", "Multi-modal cache hits, in terms of number of cached items."),
 ];
+
+/// How late tokens left a server.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Lateness {
+    /// Number of tokens.
+    pub tokens: u64,
+    /// Mean, in milliseconds.
+    pub mean_ms: f64,
+    /// Upper bound of the histogram's bucket that holds the 99th percentile, in milliseconds.
+    pub p99_at_most_ms: f64,
+}
 
 /// What the labels of a server's metrics say.
 #[derive(Clone, Debug)]
@@ -85,7 +95,7 @@ impl Metrics {
     pub fn new(labels: &MetricLabels) -> prometheus::Result<Self> {
         let common =
             HashMap::from([("engine".to_owned(), "0".to_owned()), ("model_name".to_owned(), labels.model.clone())]);
-        let r = Registrar { registry: Registry::new(), common };
+        let r = Registrar::new(common);
         let request_success = IntCounterVec::new(
             r.opts("vllm:request_success_total", "Count of successfully processed requests."),
             &["finished_reason"],
@@ -93,7 +103,7 @@ impl Metrics {
         for reason in FINISHED_REASONS {
             request_success.with_label_values(&[reason]);
         }
-        r.registry.register(Box::new(request_success.clone()))?;
+        r.register(request_success.clone())?;
         r.info(
             r.opts("vllm:cache_config_info", "Information of the LLMEngine CacheConfig")
                 .const_label("block_size", crate::engine::BLOCK_TOKENS.to_string())
@@ -129,7 +139,7 @@ impl Metrics {
         for source in [COMPUTED, CACHED, "external_kv_transfer"] {
             prompt_tokens_by_source.with_label_values(&[source]);
         }
-        r.registry.register(Box::new(prompt_tokens_by_source.clone()))?;
+        r.register(prompt_tokens_by_source.clone())?;
         Ok(Self {
             prompt_tokens_by_source,
             waiting_for_capacity: waiting_by_reason.with_label_values(&["capacity"]),
@@ -227,7 +237,7 @@ impl Metrics {
                 "Time between the moment when a streamed token is due and when it is handed to the connection.",
                 buckets::LATENESS,
             )?,
-            registry: r.registry,
+            registry: r.into_registry(),
         })
     }
 
@@ -314,6 +324,21 @@ impl Metrics {
         self.emission_lateness.observe(lateness.as_secs_f64());
     }
 
+    /// How late tokens were handed to their connections; `None` when none was.
+    #[must_use]
+    pub fn lateness(&self) -> Option<Lateness> {
+        let families = self.emission_lateness.collect();
+        let histogram = families.first()?.get_metric().first()?.get_histogram();
+        let tokens = histogram.get_sample_count();
+        let rank = (tokens as f64 * 0.99).ceil() as u64;
+        let bucket = histogram.get_bucket().iter().find(|bucket| bucket.cumulative_count() >= rank);
+        (tokens > 0).then(|| Lateness {
+            tokens,
+            mean_ms: histogram.get_sample_sum() / tokens as f64 * 1e3,
+            p99_at_most_ms: bucket.map_or(f64::INFINITY, |bucket| bucket.upper_bound() * 1e3),
+        })
+    }
+
     /// The text of `/metrics`, with the engine's state as of `snapshot`.
     ///
     /// # Errors
@@ -331,56 +356,4 @@ impl Metrics {
 
 fn python_bool(value: bool) -> &'static str {
     if value { "True" } else { "False" }
-}
-
-struct Registrar {
-    registry: Registry,
-    /// Labels of every metric.
-    common: HashMap<String, String>,
-}
-
-impl Registrar {
-    fn opts(&self, name: &str, help: &str) -> Opts {
-        Opts::new(name, help).const_labels(self.common.clone())
-    }
-
-    fn counter(&self, name: &str, help: &str) -> prometheus::Result<IntCounter> {
-        let counter = IntCounter::with_opts(self.opts(name, help))?;
-        self.registry.register(Box::new(counter.clone()))?;
-        Ok(counter)
-    }
-
-    fn gauge(&self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
-        let gauge = IntGauge::with_opts(self.opts(name, help))?;
-        self.registry.register(Box::new(gauge.clone()))?;
-        Ok(gauge)
-    }
-
-    fn gauges(&self, name: &str, help: &str, label: &str, values: &[&str]) -> prometheus::Result<IntGaugeVec> {
-        let gauges = IntGaugeVec::new(self.opts(name, help), &[label])?;
-        for value in values {
-            gauges.with_label_values(&[*value]);
-        }
-        self.registry.register(Box::new(gauges.clone()))?;
-        Ok(gauges)
-    }
-
-    fn share(&self, name: &str, help: &str) -> prometheus::Result<Gauge> {
-        let gauge = Gauge::with_opts(self.opts(name, help))?;
-        self.registry.register(Box::new(gauge.clone()))?;
-        Ok(gauge)
-    }
-
-    fn info(&self, opts: Opts) -> prometheus::Result<()> {
-        let gauge = IntGauge::with_opts(opts)?;
-        gauge.set(1);
-        self.registry.register(Box::new(gauge))
-    }
-
-    fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> prometheus::Result<Histogram> {
-        let opts = HistogramOpts::new(name, help).const_labels(self.common.clone()).buckets(buckets.to_vec());
-        let histogram = Histogram::with_opts(opts)?;
-        self.registry.register(Box::new(histogram.clone()))?;
-        Ok(histogram)
-    }
 }

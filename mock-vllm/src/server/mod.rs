@@ -10,6 +10,7 @@ mod machine;
 mod mailbox;
 mod metrics;
 mod pacer;
+mod registrar;
 mod state;
 mod stop;
 mod tokenizer;
