@@ -1,4 +1,4 @@
-//! How many chunks one core can send, and how late they leave: `cargo bench -p teebench-mock-vllm`.
+//! How many chunks one core can send, and how late they leave: `cargo bench -p teebench-mock-vllm [-- paced]`.
 //!
 //! The servers run on a thread of their own, as `teebench mock-vllm` runs them; its processor time is read from the
 //! kernel, so the figure of merit (processor time a chunk) hardly depends on what else the machine does. The client
@@ -80,7 +80,9 @@ fn main() {
         "{:<58} {:>9} {:>9} {:>8} {:>8} {:>13}  lateness",
         "scenario", "chunks/s", "us/chunk", "user", "system", "chunks/core s"
     );
-    for scenario in &SCENARIOS {
+    // Cargo adds flags of its own; the other argument is part of a scenario's name.
+    let wanted = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
+    for scenario in SCENARIOS.iter().filter(|scenario| scenario.name.contains(&wanted)) {
         let Measured { chunks, wall, processor: ProcessorTime { user, system }, lateness } = measure(scenario);
         let per_chunk_us = |time: Duration| time.as_secs_f64() * 1e6 / chunks;
         println!(

@@ -42,7 +42,7 @@ pub enum ConfigError {
     },
     /// A request of the greatest length would never fit.
     #[error(
-        "--max-model-len {length} needs {needed} KV blocks but --num-gpu-blocks is {blocks}: \
+        "--max-model-len {length} needs {needed} KV blocks but --num-gpu-blocks is {blocks}, one of which vLLM keeps: \
          lower the first or raise the second"
     )]
     PoolTooSmall {
@@ -65,6 +65,12 @@ impl EngineConfig {
         if self.enforce_eager { 0 } else { self.max_num_seqs.saturating_mul(2).min(GREATEST_GRAPH_TOKENS) }
     }
 
+    /// KV blocks that requests can get: all but the one that vLLM keeps as a placeholder.
+    #[must_use]
+    pub fn usable_blocks(&self) -> u32 {
+        self.num_gpu_blocks.saturating_sub(1)
+    }
+
     /// Checks that any request that is accepted can also be finished.
     ///
     /// # Errors
@@ -84,7 +90,7 @@ impl EngineConfig {
             return Err(ConfigError::BatchTooSmall { batched: self.max_num_batched_tokens, seqs: self.max_num_seqs });
         }
         let needed = self.max_model_len.div_ceil(BLOCK_TOKENS as u32);
-        if needed > self.num_gpu_blocks {
+        if needed > self.usable_blocks() {
             return Err(ConfigError::PoolTooSmall { length: self.max_model_len, needed, blocks: self.num_gpu_blocks });
         }
         Ok(())
@@ -100,7 +106,7 @@ mod tests {
         max_num_seqs: 4,
         max_num_batched_tokens: 64,
         max_model_len: 160,
-        num_gpu_blocks: 10,
+        num_gpu_blocks: 11,
         enable_prefix_caching: true,
         enforce_eager: false,
     };

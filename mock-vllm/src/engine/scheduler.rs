@@ -79,7 +79,7 @@ impl Engine {
             config,
             cost,
             speed: 1.0,
-            pool: BlockPool::new(config.num_gpu_blocks),
+            pool: BlockPool::new(config.usable_blocks()),
             frontend: Frontend::default(),
             waiting: VecDeque::new(),
             running: Vec::new(),
@@ -254,6 +254,11 @@ impl Engine {
             let cached = hits.len() * BLOCK_TOKENS;
             let tokens = (request.tokens.len() - cached).min(*budget);
             let missing = request.missing_blocks(cached + tokens) - hits.len();
+            // A prompt that is computed in chunks is admitted only when all of it fits, lest it be preempted midway.
+            let whole = request.missing_blocks(request.tokens.len()) - hits.len();
+            if !self.pool.fits(&hits, whole) {
+                break;
+            }
             let Some(blocks) = self.pool.acquire(&hits, missing) else { break };
             request.blocks = blocks;
             request.registered_blocks = hits.len();

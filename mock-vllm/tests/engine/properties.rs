@@ -30,7 +30,7 @@ fn job() -> impl Strategy<Value = Job> {
 }
 
 fn config() -> impl Strategy<Value = EngineConfig> {
-    (1_u32..5, 8_u32..80, 8_u32..24, any::<bool>()).prop_map(|(seqs, batched, blocks, enable_prefix_caching)| {
+    (1_u32..5, 8_u32..80, 9_u32..25, any::<bool>()).prop_map(|(seqs, batched, blocks, enable_prefix_caching)| {
         EngineConfig {
             max_num_seqs: seqs,
             max_num_batched_tokens: batched,

@@ -8,12 +8,12 @@ use teebench_mock_vllm::engine::{
     Begin, Engine, EngineConfig, FinishReason, NewRequest, RequestId, SamplingKey, StepCost, StepOutcome, TokenId,
 };
 
-/// Settings that fit most tests: chunks of 64 tokens, 64 blocks.
+/// Settings that fit most tests: chunks of 64 tokens, 64 blocks that can be used.
 pub const SMALL: EngineConfig = EngineConfig {
     max_num_seqs: 4,
     max_num_batched_tokens: 64,
     max_model_len: 1024,
-    num_gpu_blocks: 64,
+    num_gpu_blocks: 65,
     enable_prefix_caching: true,
     enforce_eager: false,
 };
