@@ -170,7 +170,7 @@ fn thread_processor_time() -> ProcessorTime {
 /// Sends one request on each connection, and waits for all replies; then asks each server how late it was.
 async fn load(addresses: &[SocketAddr], scenario: &Scenario) -> (Duration, String) {
     for address in addresses {
-        while !get(*address, "/health").await.starts_with("HTTP/1.1 200") {
+        while get(*address, "/health").await.is_err() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -188,7 +188,7 @@ async fn load(addresses: &[SocketAddr], scenario: &Scenario) -> (Duration, Strin
     let wall = started.elapsed();
     let mut histograms = Vec::new();
     for address in addresses {
-        let metrics = get(*address, "/metrics").await;
+        let metrics = get(*address, "/metrics").await.expect("a server that loaded answers");
         histograms.extend(metrics.lines().filter(|line| line.starts_with("teebench_mock:")).map(str::to_owned));
     }
     (wall, lateness(&histograms))
@@ -212,13 +212,14 @@ fn lateness(lines: &[String]) -> String {
     format!("p99 <= {:.1} ms", p99 * 1e3)
 }
 
-async fn get(address: SocketAddr, path: &str) -> String {
-    let mut connection = TcpStream::connect(address).await.expect("the server listens");
+/// The reply of a server; connections are refused until it has loaded.
+async fn get(address: SocketAddr, path: &str) -> std::io::Result<String> {
+    let mut connection = TcpStream::connect(address).await?;
     let request = format!("GET {path} HTTP/1.1\r\nhost: bench\r\nconnection: close\r\n\r\n");
-    connection.write_all(request.as_bytes()).await.expect("a request can be sent");
+    connection.write_all(request.as_bytes()).await?;
     let mut reply = String::new();
-    connection.read_to_string(&mut reply).await.expect("the reply is text");
-    reply
+    connection.read_to_string(&mut reply).await?;
+    Ok(reply)
 }
 
 async fn stream(address: SocketAddr, number: u32, output_tokens: u32) {
