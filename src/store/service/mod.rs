@@ -12,6 +12,7 @@ mod attempts;
 mod commit;
 mod limits;
 mod listen;
+mod patient;
 mod read;
 mod refusal;
 #[cfg(test)]

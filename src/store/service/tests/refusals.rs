@@ -1,5 +1,7 @@
 //! What is refused: foreign tokens, foreign attempts, paths that lead elsewhere, too much.
 
+use std::time::Duration;
+
 use http::{Method, Request, StatusCode, header::AUTHORIZATION};
 use http_body_util::{BodyExt, Empty};
 use rstest::rstest;
@@ -7,7 +9,12 @@ use serde_json::{Value, json};
 use teebench_api::files::run::RunFile;
 
 use super::*;
-use crate::store::sha256_hex;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    measure::{Patience, UploadTarget, upload},
+    store::sha256_hex,
+};
 
 #[rstest]
 #[case::unknown("token-of-nobody", json!(null), "invalid bearer token")]
@@ -164,6 +171,27 @@ async fn too_much_is_refused(#[case] limits: Limits, #[case] why: &str) {
     assert_eq!(staged(&lab, 1).await, 1);
     let other = lab.send(Method::PUT, &format!("/v1/blobs/{}", sha256_hex(b"1")), "token-2", "1").await;
     assert_eq!(other.status, StatusCode::CREATED, "another attempt pays for it: {other:?}");
+}
+
+#[tokio::test]
+async fn a_client_that_sends_far_too_much_still_reads_why() {
+    let lab = Lab::start(Limits { blob_bytes: 1 << 20, ..Limits::default() }).await;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("bench.json");
+    std::fs::File::create(&path).unwrap().set_len(24 << 20).unwrap();
+    std::fs::write(dir.path().join("run.json"), "{}").unwrap();
+    std::fs::write(dir.path().join("token"), "token-1").unwrap();
+    let token_file = dir.path().join("token");
+    let target = UploadTarget { url: lab.upload.clone(), ca_file: lab.ca_file.clone(), token_file };
+
+    // One try alone: what is lost with the connection is not told another time.
+    let once = Patience { first_pause: Duration::from_secs(600), ..Patience::default() };
+
+    let stop = CancellationToken::new();
+    let refused = tokio::time::timeout(Duration::from_secs(120), upload(&target, dir.path(), once, &stop)).await;
+
+    let error = refused.expect("the answer was lost").unwrap_err();
+    assert!(error.to_string().contains("a file may have 1048576"), "{error}");
 }
 
 #[tokio::test]

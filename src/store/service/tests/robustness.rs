@@ -129,10 +129,32 @@ async fn a_connection_that_says_nothing_is_closed(#[case] handshake: bool) {
 }
 
 #[tokio::test]
+async fn a_client_that_reads_nothing_gives_its_place_up() {
+    let limits = Limits { pause_timeout: Duration::from_secs(1), reads_at_once: 1, ..Limits::default() };
+    let lab = Lab::start(limits).await;
+    let mut files = uploaded(&lab, 1).await;
+    // More than the buffers of both sockets take.
+    files.push(("loadgen.log", lab.put("token-1", &vec![b'.'; 24 << 20]).await));
+    let attempt = commit(&lab, "token-1", &files).await.body["attempt"].as_str().unwrap().to_owned();
+    let address = lab.read.trim_start_matches("https://").replace("localhost", "127.0.0.1");
+    let ca = fs::read_to_string(&lab.ca_file).unwrap();
+    let mut tls = crate::testing::handshake(TcpStream::connect(address).await.unwrap(), &ca).await;
+    let path = format!("/v1/campaigns/{}/runs/{attempt}/loadgen.log", crate::testing::key().directory());
+    tls.write_all(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").as_bytes()).await.unwrap();
+    let mut first = [0; 1];
+    tls.read_exact(&mut first).await.unwrap();
+    assert_eq!(lab.get("/v1/campaigns").await.status, StatusCode::TOO_MANY_REQUESTS);
+
+    let freed = async { while lab.get("/v1/campaigns").await.status != StatusCode::OK {} };
+
+    tokio::time::timeout(Duration::from_secs(60), freed).await.expect("its place is held for ever");
+    drop(tls);
+}
+
+#[tokio::test]
 async fn an_upload_that_a_crash_cut_off_goes_on_where_it_was() {
     let lab = Lab::start(Limits::default()).await;
     let files = uploaded(&lab, 1).await;
-    // A file that the crash caught half-way.
     let dir = lab.stop().await;
 
     let lab = Lab::start_in(dir, Limits::default()).await;
