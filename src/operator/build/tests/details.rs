@@ -16,8 +16,9 @@ use teebench_api::{
 use super::fixtures::{
     UID, attempted, booted, changed, command_line, container, containers, download, owner, sample, server_pod, settings,
 };
-use crate::operator::build::{
-    BootOrder, BuildError, Settings, boot, check, engine_facts, uses_gateways, uses_sidecars,
+use crate::operator::{
+    build::{BootOrder, BuildError, Settings, boot, check, engine_facts, uses_gateways, uses_sidecars},
+    labels::HUB_EGRESS,
 };
 
 fn variable(container: &Container, name: &str) -> Option<String> {
@@ -134,7 +135,7 @@ fn without_a_cache_each_server_downloads_to_its_nodes_disk() {
     assert!(line.starts_with("/opt/teebench/teebench weights --repository meta-llama/"), "{line}");
     assert!(line.contains("-- hf download meta-llama/Llama-3.1-8B-Instruct --revision 0e9e39f2"), "{line}");
     let labels = template.metadata.clone().unwrap().labels.unwrap();
-    assert_eq!(labels.get("teebench.dev/downloads").map(String::as_str), Some("true"));
+    assert_eq!(labels.get(HUB_EGRESS).map(String::as_str), Some("true"));
     assert_eq!(engine_facts(&plan, 0, "cc-on").unwrap().weights.as_deref(), Some("dummy"));
 }
 
