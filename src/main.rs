@@ -1,13 +1,15 @@
 //! `teebench`: measures what confidential computing costs an LLM service, and what HR-Tree routing wins back.
 
 mod cli;
-mod download;
 mod executor;
 mod fetch;
 mod local;
 mod measure;
 mod operator;
 mod store;
+#[cfg(test)]
+mod testing;
+mod weights;
 
 use std::process::ExitCode;
 

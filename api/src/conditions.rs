@@ -111,6 +111,8 @@ pub fn found(
     /// The schema's bound, and with it that of Kubernetes' own conditions, is higher; a person reads no more.
     const MOST_MESSAGE: usize = 1024;
     let (observed_generation, now) = at;
+    // Whole seconds, as in all conditions of Kubernetes.
+    let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
     let unchanged = previous.iter().find(|known| known.type_ == type_ && known.status == status);
     let message: String = message.into();
     Condition {
@@ -136,7 +138,7 @@ mod tests {
         let first = found(&[], types::ACCEPTED, ConditionStatus::True, "Planned", "36 runs", at(1));
         let same =
             found(std::slice::from_ref(&first), types::ACCEPTED, ConditionStatus::True, "Planned", "40 runs", at(2));
-        let other = found(&[same.clone()], types::ACCEPTED, ConditionStatus::False, "Invalid", "", at(3));
+        let other = found(std::slice::from_ref(&same), types::ACCEPTED, ConditionStatus::False, "Invalid", "", at(3));
 
         assert_eq!((same.last_transition_time, same.message.as_str()), (first.last_transition_time, "40 runs"));
         assert_eq!(other.last_transition_time, at(3).1);

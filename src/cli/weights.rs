@@ -3,7 +3,7 @@
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use super::{DONE, FAILED, INTERRUPTED, print};
-use crate::download::{self, End, Wanted};
+use crate::weights::{self, End, Wanted};
 
 /// Fetch a model's weights once.
 ///
@@ -33,7 +33,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let Args { repository, revision, to, command } = args;
     let (program, arguments) = command.split_first().expect("the parser demands a command");
     let wanted = Wanted { repository, revision, directory: to };
-    let code = match download::run(&wanted, program, arguments)? {
+    let code = match weights::run(&wanted, program, arguments)? {
         End::AlreadyThere => {
             print(&format!("{repository} at {revision} is there already: {}\n", to.display()))?;
             DONE

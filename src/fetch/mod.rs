@@ -4,6 +4,8 @@ mod download;
 mod error;
 mod find;
 mod results;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 

@@ -82,7 +82,7 @@ impl Results {
             return Ok(Some(response));
         }
         let text = Limited::new(response.into_body(), MOST_REFUSAL_BYTES).collect().await;
-        let text = text.map(|text| text.to_bytes()).unwrap_or_default();
+        let text = text.map(http_body_util::Collected::to_bytes).unwrap_or_default();
         let ours = serde_json::from_slice::<Refusal>(&text).ok();
         // The API server's own 404 says that there is no such service.
         if status == StatusCode::NOT_FOUND && ours.is_some() {

@@ -16,3 +16,5 @@ pub use engine::EngineClient;
 pub use from_plan::run as run_from_plan;
 pub use step::Step;
 pub use upload::Target as UploadTarget;
+#[cfg(test)]
+pub use upload::{Patience, upload};

@@ -51,7 +51,9 @@ mod tests {
     #[test]
     fn a_success_begins_anew() {
         let backoff = Backoff::default();
-        (0..10).for_each(|_| drop(backoff.after_failure("a")));
+        for _ in 0..10 {
+            backoff.after_failure("a");
+        }
 
         backoff.reset("a");
 

@@ -56,7 +56,7 @@ fn wake_those_who_wait(policy: &RouterPolicy, campaigns: &[Arc<BenchmarkCampaign
 }
 
 /// What to do after a pass that failed.
-pub fn error_policy(policy: Arc<RouterPolicy>, error: &Error, context: Arc<Context>) -> Action {
+pub fn error_policy(policy: &RouterPolicy, error: &Error, context: &Context) -> Action {
     tracing::warn!(policy = %policy.name_any(), error = %error.0, "pass failed");
     Action::requeue(context.backoff.after_failure(&policy.uid().unwrap_or_default()))
 }

@@ -1,6 +1,6 @@
 //! `teebench operator`: controllers of every scope, the results service, health and metrics, until it is told to stop.
 
-use std::{process::ExitCode, sync::Arc};
+use std::{collections::BTreeMap, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use futures::{StreamExt, channel::mpsc, future::join_all};
@@ -8,7 +8,7 @@ use kube::{
     Client,
     runtime::{Controller, controller, reflector::ObjectRef},
 };
-use teebench_api::{campaign::BenchmarkCampaign, policy::RouterPolicy};
+use teebench_api::{campaign::BenchmarkCampaign, conditions::types, policy::RouterPolicy};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -36,6 +36,8 @@ use crate::store::{
 
 /// Campaigns that are worked on at once: a pass waits mostly for the API server, and writes are what that bears.
 const CONCURRENCY: u16 = 8;
+/// How often campaigns and bytes are counted: listing a large store takes seconds.
+const SURVEY_INTERVAL: Duration = Duration::from_mins(1);
 
 /// Runs the operator until it is told to stop.
 ///
@@ -124,6 +126,8 @@ async fn operate(args: &Args) -> anyhow::Result<()> {
         health.set_ready();
         tracing::info!("caches are filled; the operator works");
     });
+    let contexts: Vec<Arc<Context>> = scopes.iter().map(|(context, ..)| context.clone()).collect();
+    let surveying = tokio::spawn(survey(contexts, store, metrics));
     join_all(
         scopes.into_iter().map(|(context, streams, wakes, policy_wakes)| {
             control(context, streams, wakes, policy_wakes, stop.clone())
@@ -131,8 +135,29 @@ async fn operate(args: &Args) -> anyhow::Result<()> {
     )
     .await;
     is_ready.abort();
+    surveying.abort();
     serving.await.context("the results service was lost")??;
     Ok(())
+}
+
+/// Counts now and then what no single pass sees: campaigns by state, bytes of the store.
+async fn survey(contexts: Vec<Arc<Context>>, store: ResultsStore, metrics: Metrics) {
+    let mut look = tokio::time::interval(SURVEY_INTERVAL);
+    loop {
+        look.tick().await;
+        let mut states: BTreeMap<String, usize> = BTreeMap::new();
+        for campaign in contexts.iter().flat_map(|context| context.caches.campaigns.state()) {
+            let conditions = campaign.status.iter().flat_map(|status| &status.conditions);
+            let mut succeeded = conditions.filter(|condition| condition.type_ == types::SUCCEEDED);
+            let state = succeeded.next().map_or("New", |condition| condition.reason.as_str());
+            *states.entry(state.to_owned()).or_default() += 1;
+        }
+        metrics.set_campaigns(states.iter().map(|(state, count)| (state.as_str(), *count)));
+        match store.bytes().await {
+            Ok(bytes) => metrics.set_store_bytes(bytes),
+            Err(error) => tracing::warn!(%error, "the store cannot be measured"),
+        }
+    }
 }
 
 type Wakes = mpsc::UnboundedReceiver<ObjectRef<BenchmarkCampaign>>;
@@ -154,7 +179,11 @@ async fn control(
         .reconcile_on(children)
         .reconcile_on(wakes)
         .graceful_shutdown_on(async move { stopped.cancelled().await })
-        .run(campaign::reconcile, campaign::error_policy, context.clone())
+        .run(
+            campaign::reconcile,
+            |object, error, context| campaign::error_policy(&object, error, &context),
+            context.clone(),
+        )
         .for_each(|outcome| async {
             if let Err(controller::Error::QueueError(error)) = outcome {
                 tracing::warn!(%error, "a watch was lost; trying again");
@@ -164,7 +193,7 @@ async fn control(
         .with_config(config)
         .reconcile_on(policy_wakes)
         .graceful_shutdown_on(async move { stop.cancelled().await })
-        .run(policy::reconcile, policy::error_policy, context)
+        .run(policy::reconcile, |object, error, context| policy::error_policy(&object, error, &context), context)
         .for_each(|_| async {});
     tokio::join!(campaign_controller, policy_controller);
 }

@@ -12,7 +12,7 @@ audit_log=$state/log/audit.log
 
 # Each cluster has a network of its own, so these are the same in all of them.
 control_plane_ip=10.200.0.1
-node_ip_prefix=10.200.0.1 # followed by the node's index, of one digit
+node_ip_prefix=10.200.0.1 # followed by the node's index: 10.200.0.11 is the first
 pod_cidr=10.244.0.0/16
 service_cidr=10.96.0.0/16
 api_service_ip=10.96.0.1
@@ -21,6 +21,12 @@ die() {
   printf '%s: %s\n' "${0##*/}" "$*" >&2
   exit "${code:-1}"
 }
+
+# The comment that a script begins with is its manual.
+if [ "${1:-}" = --help ]; then
+  sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" | grep -v '^shellcheck '
+  exit
+fi
 
 [[ $cluster =~ ^[a-z][a-z0-9-]{0,30}$ ]] ||
   code=2 die "TEEBENCH_CLUSTER is \"$cluster\": use up to 31 lower-case letters, digits and dashes"

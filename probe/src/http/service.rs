@@ -42,6 +42,11 @@ impl Service {
         })
     }
 
+    /// Whether enough is known to ask for a token.
+    pub(crate) const fn can_be_asked(&self) -> bool {
+        self.base_url.is_some() && self.served_model.is_some()
+    }
+
     /// The name by which the engine serves its model.
     pub(super) fn served_model(&self) -> Option<&str> {
         self.served_model.as_deref()
@@ -67,8 +72,8 @@ impl Service {
 
     /// Has the engine serve one token, which only one that is truly ready can; else why it did not.
     pub(crate) async fn serve_one_token(&self) -> Result<(), String> {
-        let Some(model) = &self.served_model else { return Err("no --served-model was given".to_owned()) };
         let url = self.url("/v1/completions")?;
+        let model = self.served_model.as_deref().unwrap_or_default();
         let body = json!({"model": model, "prompt": "Are you ready?", "max_tokens": 1, "temperature": 0.0});
         let answer = self.client.post(&url).timeout(TOKEN_TIMEOUT).json(&body).send().await;
         let told = |error: reqwest::Error| format!("{url}: {}", causes(&error.without_url()));

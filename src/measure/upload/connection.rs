@@ -5,11 +5,11 @@ use std::{io, sync::Arc, time::Duration};
 use bytes::{Bytes, BytesMut};
 use futures::{TryStreamExt, stream};
 use http::{
-    Method, Request, StatusCode,
-    header::{AUTHORIZATION, CONTENT_LENGTH},
+    HeaderValue, Method, Request, StatusCode,
+    header::{AUTHORIZATION, CONTENT_LENGTH, EXPECT},
 };
 use http_body_util::{BodyExt, Full, Limited, StreamBody, combinators::UnsyncBoxBody};
-use hyper::body::Frame;
+use hyper::{body::Frame, ext::on_informational};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
@@ -19,7 +19,7 @@ use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, pem::PemObject},
 };
-use tokio::{fs::File, io::AsyncReadExt, time::timeout};
+use tokio::{fs::File, io::AsyncReadExt, sync::Notify, time::timeout};
 
 use super::{LocalFile, Target, UploadError};
 use crate::store::service::{CommitAnswer, Refusal, RefusalCode};
@@ -29,6 +29,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 /// The slowest that the service bears, in bytes a second.
 const SLOWEST_BYTES_PER_SECOND: u64 = 1 << 20;
+/// Larger bodies are sent when the service says that it takes them: what it says to one that is under way may be lost.
+const ASKED_BYTES: u64 = 64 << 10;
+/// How long the service is given to say so; one that does not know the question gets the body then.
+const ASKED_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pieces of a file.
 const PIECE_BYTES: usize = 256 << 10;
 /// Most bytes of an answer: it names at most as many sums as an attempt has files.
@@ -100,29 +104,43 @@ impl Connection {
         let content = File::open(&file.path).await.map_err(unreadable)?;
         let path = format!("/v1/blobs/{sha256}");
         let what = file.path.display().to_string();
-        self.send(Method::PUT, &path, &what, file.bytes, pieces(content)).await.map(drop)
+        let welcome = (file.bytes > ASKED_BYTES).then(Arc::<Notify>::default);
+        let body = pieces(content, welcome.clone());
+        self.send(Method::PUT, &path, &what, file.bytes, body, welcome).await.map(drop)
     }
 
     /// Asks for the commit of the files in this list.
     pub async fn post_commit(&self, list: &str) -> Result<CommitAnswer, Trouble> {
         let body = Full::new(Bytes::copy_from_slice(list.as_bytes())).map_err(|never| match never {}).boxed_unsync();
-        let answer = self.send(Method::POST, "/v1/commit", "the commit", list.len() as u64, body).await?;
+        let answer = self.send(Method::POST, "/v1/commit", "the commit", list.len() as u64, body, None).await?;
         serde_json::from_slice(&answer)
             .map_err(|error| Trouble::Passing(format!("the service's answer is not understood: {error}")))
     }
 
-    async fn send(&self, method: Method, path: &str, what: &str, bytes: u64, body: Body) -> Result<Bytes, Trouble> {
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        what: &str,
+        bytes: u64,
+        body: Body,
+        welcome: Option<Arc<Notify>>,
+    ) -> Result<Bytes, Trouble> {
         let token = tokio::fs::read_to_string(&self.target.token_file).await;
         let token = token.map_err(|error| {
             Trouble::Passing(format!("cannot read the token in {}: {error}", self.target.token_file.display()))
         })?;
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.base))
             .header(AUTHORIZATION, format!("Bearer {}", token.trim()))
             .header(CONTENT_LENGTH, bytes)
             .body(body)
             .map_err(|error| Trouble::Passing(format!("the token is not one line of text: {error}")))?;
+        if let Some(welcome) = welcome {
+            request.headers_mut().insert(EXPECT, HeaderValue::from_static("100-continue"));
+            on_informational(&mut request, move |_| welcome.notify_one());
+        }
         let time = ANSWER_TIMEOUT + Duration::from_secs(bytes / SLOWEST_BYTES_PER_SECOND);
         match timeout(time, self.exchange(request)).await {
             Ok(Ok((status, answer))) => judge(status, answer, what),
@@ -158,11 +176,16 @@ fn judge(status: StatusCode, answer: Bytes, what: &str) -> Result<Bytes, Trouble
     }
 }
 
-fn pieces(file: File) -> Body {
-    let pieces = stream::try_unfold(file, |mut file| async move {
+/// A file in pieces, the first of them when it is welcome.
+fn pieces(file: File, welcome: Option<Arc<Notify>>) -> Body {
+    let pieces = stream::try_unfold((file, welcome), |(mut file, welcome)| async move {
+        if let Some(welcome) = welcome {
+            // No word is as good as a word.
+            let _ = timeout(ASKED_TIMEOUT, welcome.notified()).await;
+        }
         let mut piece = BytesMut::with_capacity(PIECE_BYTES);
         let count = file.read_buf(&mut piece).await?;
-        Ok::<_, io::Error>((count > 0).then(|| (piece.freeze(), file)))
+        Ok::<_, io::Error>((count > 0).then(|| (piece.freeze(), (file, None))))
     });
     StreamBody::new(pieces.map_ok(Frame::data)).boxed_unsync()
 }

@@ -5,6 +5,8 @@
 mod connection;
 mod files;
 mod patience;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::BTreeMap, io, path::PathBuf};
 

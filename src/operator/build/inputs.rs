@@ -2,12 +2,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use teebench_api::{
-    campaign::ServiceRef,
-    files::{
-        inputs::{GatewayInput, ServerInput},
-        run::Window,
-    },
+use teebench_api::files::{
+    inputs::{GatewayInput, ServerInput},
+    run::Window,
 };
 
 use super::{CONTROL_PORT, ENGINE_PORT, EngineFacts, PROBE_PORT, ROUTER_PORT};
@@ -54,24 +51,6 @@ pub fn server_input(seen: &ServerSeen<'_>) -> ServerInput {
 #[must_use]
 pub fn gateway_input(ip: IpAddr) -> GatewayInput {
     GatewayInput { router_url: url(ip, ROUTER_PORT), control_url: url(ip, CONTROL_PORT) }
-}
-
-/// What an attempt needs to know of a server that already runs; its Service's uid stands for it.
-#[must_use]
-pub fn service_input(service: &ServiceRef, uid: &str) -> ServerInput {
-    let ServiceRef { name, port } = service;
-    ServerInput {
-        ordinal: 0,
-        uid: uid.to_owned(),
-        engine_url: format!("http://{name}:{port}"),
-        probe_url: None,
-        router_url: None,
-        router_control_url: None,
-        ready_seconds: None,
-        flags_sha256: None,
-        weights: None,
-        idle: None,
-    }
 }
 
 fn url(ip: IpAddr, port: u16) -> String {

@@ -23,11 +23,14 @@ mod settings;
 mod volumes;
 mod weights;
 
+#[cfg(test)]
+mod tests;
+
 pub use attempt::{AttemptObjects, AttemptOrder, INPUTS_KEY, attempt};
 pub use boot::{BootObjects, BootOrder, EngineFacts, boot, engine_facts, uses_gateways, uses_sidecars};
 pub use check::check;
 pub use error::BuildError;
-pub use inputs::{ServerSeen, gateway_input, server_input, service_input};
+pub use inputs::{ServerSeen, gateway_input, server_input};
 pub use owner::Owner;
 pub use settings::Settings;
 pub use weights::{WeightsOrder, weights};

@@ -1,6 +1,10 @@
 //! Reads everything that a pass looks at: the only step before the writes that holds a client.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::future::try_join_all;
 use jiff::Timestamp;
@@ -257,9 +261,15 @@ async fn ask_probes(
         let is_server = pod.labels().get(labels::COMPONENT).is_some_and(|name| name == Component::Server.name());
         is_server && pods::is_ready(pod) && open.iter().any(|arm| arm.ready_at.is_some() && arm.has(pod))
     });
-    let unknown = servers.filter(|pod| pod.uid().is_some_and(|uid| context.facts.get(&uid).is_none()));
+    let unknown: Vec<_> =
+        servers.filter(|pod| pod.uid().is_some_and(|uid| context.facts.get(&uid).is_none())).collect();
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    let present: BTreeSet<String> = context.caches.pods.state().iter().filter_map(|pod| pod.uid()).collect();
+    context.facts.keep(|uid| present.contains(uid));
     let plan = stored.effective();
-    let asked = unknown.map(|pod| {
+    let asked = unknown.into_iter().map(|pod| {
         let arm = pod.labels().get(labels::ARM).cloned().unwrap_or_default();
         let boot = open.iter().find(|open| open.arm == arm).map_or(0, |open| open.boot);
         let flags_sha256 = build::engine_facts(&plan, boot, &arm).map(|facts| facts.flags_sha256).unwrap_or_default();

@@ -13,6 +13,8 @@ mod runs;
 mod status;
 mod step;
 mod tell;
+#[cfg(test)]
+mod tests;
 mod validate;
 pub mod world;
 
@@ -162,7 +164,7 @@ async fn pass(campaign: &Arc<BenchmarkCampaign>, context: &Context) -> Result<Ac
 }
 
 /// What to do after a pass that failed: wait longer each time; what nobody mends is looked at again when it changes.
-pub fn error_policy(campaign: Arc<BenchmarkCampaign>, error: &Error, context: Arc<Context>) -> Action {
+pub fn error_policy(campaign: &BenchmarkCampaign, error: &Error, context: &Context) -> Action {
     let wait = context.backoff.after_failure(&campaign.uid().unwrap_or_default());
     let message = chain(error);
     tracing::warn!(campaign = %campaign.name_any(), namespace = campaign.namespace(), step = error.step(), error = message, "pass failed");

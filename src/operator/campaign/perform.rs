@@ -57,6 +57,9 @@ pub enum PerformError {
     /// A read or write of the store.
     #[error("the results store failed")]
     Store(#[from] StoreError),
+    /// Somebody else made a run in our name.
+    #[error("BenchmarkRun \"{0}\": names what the campaign's plan does not have; delete it")]
+    ForeignRun(String),
 }
 
 impl PerformError {
@@ -66,6 +69,7 @@ impl PerformError {
         match self {
             Self::Write(error) => error.is_retryable(),
             Self::Store(error) => error.is_retryable(),
+            Self::ForeignRun(_) => false,
         }
     }
 }
@@ -219,10 +223,7 @@ impl Performing<'_> {
             Some((inputs, text)) => (Some(inputs), Some(text)),
             None => (self.inputs_without_servers(start), None),
         };
-        let Some(inputs) = inputs else {
-            tracing::error!(run = %start.run, "an attempt that is not in the plan cannot be committed");
-            return Ok(());
-        };
+        let inputs = inputs.ok_or(PerformError::ForeignRun(name))?;
         let mut run: RunFile = empty_run_file(&inputs);
         run.validity = Validity::broken_off(reason);
         run.log_tail = self.log_tail(start.epoch).await;
@@ -271,6 +272,9 @@ impl Performing<'_> {
 
     /// The store first, then the ConfigMap; the status follows with its digest.
     async fn publish(&mut self) -> Result<(), PerformError> {
+        // Limits may have changed since the campaign began; what is kept is what was in force.
+        let yaml = campaign_yaml(self.campaign, &self.active.plan);
+        self.stored(self.store.write_campaign_yaml(&yaml).await)?;
         let published = self.stored(self.store.publish().await)?;
         let config_map = results_config_map(self.campaign, &published.summary_json, &published.summary_csv);
         let applied = self.context.writer.apply::<ConfigMap>(&self.namespace, &config_map).await?;
@@ -280,9 +284,6 @@ impl Performing<'_> {
             store_url: Some(self.store.url()),
             headline: headline(&published.summary),
         });
-        if let Ok(bytes) = self.context.store.bytes().await {
-            self.context.metrics.set_store_bytes(bytes);
-        }
         Ok(())
     }
 }

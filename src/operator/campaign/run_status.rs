@@ -157,11 +157,8 @@ fn hit_permille(servers: &[ServerRecord]) -> Option<u32> {
     let sum = |count: fn(&ServerRecord) -> Option<u64>| servers.iter().map(count).sum::<Option<u64>>();
     let queries = sum(|server| server.prefix_cache_queries)?;
     let hits = sum(|server| server.prefix_cache_hits)?;
-    if queries == 0 {
-        None
-    } else {
-        u32::try_from((hits * 1000 + queries / 2) / queries).ok().map(|share| share.min(1000))
-    }
+    let share = (hits * 1000 + queries / 2).checked_div(queries)?;
+    u32::try_from(share).ok().map(|share| share.min(1000))
 }
 
 fn columns(bench: BenchNumbers, energy: Option<&EnergyFile>) -> RunColumns {

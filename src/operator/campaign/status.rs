@@ -50,9 +50,19 @@ pub fn campaign_status(told: &Told<'_>) -> BenchmarkCampaignStatus {
         Phase::Refused(_) => return BenchmarkCampaignStatus { observed_generation, conditions, ..previous },
         Phase::Active(active) | Phase::Ended { active, .. } => active,
     };
-    let progress = progress(world, active, *stored);
-    let ended_at = matches!(phase, Phase::Ended { .. }).then(|| world.now.to_string());
-    let started = stored.and_then(|stored| stored.ledger.first()).map(|entry| entry.at.to_string());
+    let mut progress = progress(world, active, *stored);
+    let mut spent = spent(world, active, *stored);
+    // Money and time run on at every look; they are written when a run begins or ends, and with everything else.
+    if let Some(before) = &previous.progress
+        && before.summary == progress.summary
+        && before.current_run == progress.current_run
+        && !matches!(phase, Phase::Ended { .. })
+    {
+        progress.estimated_completion_time.clone_from(&before.estimated_completion_time);
+        spent = previous.spent.clone().or(spent);
+    }
+    let ended_at = matches!(phase, Phase::Ended { .. }).then(|| whole_seconds(world.now));
+    let started = stored.and_then(|stored| stored.ledger.first()).map(|entry| whole_seconds(entry.at));
     BenchmarkCampaignStatus {
         observed_generation,
         conditions,
@@ -62,7 +72,7 @@ pub fn campaign_status(told: &Told<'_>) -> BenchmarkCampaignStatus {
             runs: count(active.plan.run_count()),
         }),
         progress: Some(progress),
-        spent: spent(world, active, *stored),
+        spent,
         arms: active
             .plan
             .spec
@@ -254,6 +264,10 @@ fn evidence(plan: &Plan, stored: Option<&Stored>) -> (ConditionStatus, &'static 
     }
     let simulated = if plan.simulated() { "simulated; " } else { "" };
     (ConditionStatus::True, reasons::SUPPORTED, format!("{simulated}{}", found.join(", ")))
+}
+
+fn whole_seconds(at: Timestamp) -> String {
+    Timestamp::from_second(at.as_second()).unwrap_or(at).to_string()
 }
 
 fn count(number: usize) -> u32 {

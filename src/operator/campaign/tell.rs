@@ -75,7 +75,7 @@ async fn write_campaign(
     if campaign.status.as_ref() == Some(status) {
         return Ok(());
     }
-    let object = with_status("BenchmarkCampaign", &campaign.name_any(), json!(status));
+    let object = with_status("BenchmarkCampaign", &campaign.name_any(), &json!(status));
     let namespace = campaign.namespace().unwrap_or_default();
     context.writer.apply_status::<BenchmarkCampaign>(&namespace, &campaign.name_any(), &object).await.map(|_| ())
 }
@@ -93,7 +93,7 @@ async fn tell_runs(
         if status == previous {
             continue;
         }
-        let object = with_status("BenchmarkRun", &run.name_any(), json!(status));
+        let object = with_status("BenchmarkRun", &run.name_any(), &json!(status));
         let namespace = run.namespace().unwrap_or_default();
         context.writer.apply_status::<BenchmarkRun>(&namespace, &run.name_any(), &object).await?;
     }
@@ -133,7 +133,7 @@ async fn status_of_run(
     Some(run_status(previous, phase, at))
 }
 
-fn with_status(kind: &str, name: &str, status: Value) -> Value {
+fn with_status(kind: &str, name: &str, status: &Value) -> Value {
     json!({"apiVersion": "teebench.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "status": status})
 }
 

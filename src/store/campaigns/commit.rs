@@ -212,7 +212,7 @@ impl CampaignStore {
 }
 
 /// The bytes of `run.json`.
-pub(in crate::store) fn run_json(run: &RunFile) -> Vec<u8> {
+pub fn run_json(run: &RunFile) -> Vec<u8> {
     let mut text = serde_json::to_vec_pretty(run).expect("our own types serialise to JSON");
     text.push(b'\n');
     text

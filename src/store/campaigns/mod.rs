@@ -11,18 +11,18 @@ mod locks;
 mod objects;
 mod publish;
 mod staging;
+#[cfg(test)]
+mod tests;
 
 use std::{path::PathBuf, sync::Arc};
 
 use object_store::path::Path;
 
-pub(in crate::store) use self::commit::run_json;
 pub use self::{
     campaign::CampaignStore,
-    commit::{Commit, Committed},
+    commit::{Commit, Committed, run_json},
     error::StoreError,
     listing::{CampaignEntry, ListedFile, Listing, Place, place},
-    publish::Published,
     staging::{BlobWriter, Finished, Staging},
 };
 use self::{locks::Locks, objects::Objects};

@@ -22,7 +22,7 @@ pub struct Limits {
     pub connections: usize,
     /// Longest time for a TLS handshake, and for the head of a request.
     pub head_timeout: Duration,
-    /// Longest pause within a body.
+    /// Longest pause within a body, and longest wait for a client to read on.
     pub pause_timeout: Duration,
     /// Longest time for a body, beside what its bytes may take.
     pub body_timeout: Duration,

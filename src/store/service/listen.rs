@@ -15,7 +15,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Limits, Tls};
+use super::{Limits, Tls, patient::Patient};
 
 /// How long to wait when no connection can be accepted, for instance because files are open to the limit.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -74,6 +74,7 @@ async fn connection(
     stop: CancellationToken,
 ) -> Result<(), String> {
     let said = |error: &dyn std::error::Error| error.to_string();
+    let stream = Patient::new(stream, limits.pause_timeout);
     let handshake = timeout(limits.head_timeout, tls.acceptor().accept(stream)).await;
     let stream = handshake.map_err(|_| "no TLS handshake in time".to_owned())?.map_err(|error| said(&error))?;
     let served = http1::Builder::new()

@@ -12,8 +12,11 @@ mod attempts;
 mod commit;
 mod limits;
 mod listen;
+mod patient;
 mod read;
 mod refusal;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod tokens;
 mod upload;
@@ -30,7 +33,7 @@ pub use self::{
     limits::Limits,
     read::CampaignList,
     refusal::{Refusal, RefusalCode},
-    tls::{Tls, TlsError},
+    tls::Tls,
 };
 use self::{tokens::Tokens, upload::Quotas};
 use super::{ResultsStore, StoreError};

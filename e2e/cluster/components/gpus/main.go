@@ -107,11 +107,13 @@ func run(node string, count int, driver string) error {
 			failed <- fmt.Errorf("register with the kubelet: %w", err)
 		}
 	}()
+	ticker := time.NewTicker(500 * time.Millisecond)
+	defer ticker.Stop()
 	for {
 		select {
 		case err := <-failed:
 			return err
-		case <-time.After(500 * time.Millisecond):
+		case <-ticker.C:
 			if _, err := os.Stat(path); os.IsNotExist(err) {
 				return fmt.Errorf("the kubelet removed %s: it has started anew", path)
 			}

@@ -10,8 +10,10 @@ import (
 	"fmt"
 	"log"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"time"
 
 	core "k8s.io/api/core/v1"
@@ -44,7 +46,8 @@ type directories struct {
 }
 
 func (d *directories) provision(ctx context.Context, claim *core.PersistentVolumeClaim) error {
-	if claim.Status.Phase != core.ClaimPending || claim.Spec.VolumeName != "" || claim.Annotations[askedFor] != provisioner {
+	if claim.Status.Phase != core.ClaimPending || claim.Spec.VolumeName != "" || claim.Spec.StorageClassName == nil ||
+		claim.Annotations[askedFor] != provisioner {
 		return nil
 	}
 	class, err := d.client.StorageV1().StorageClasses().Get(ctx, *claim.Spec.StorageClassName, meta.GetOptions{})
@@ -59,6 +62,10 @@ func (d *directories) provision(ctx context.Context, claim *core.PersistentVolum
 	}
 	name := "pvc-" + string(claim.UID)
 	path := filepath.Join(d.root, name)
+	owner := &core.ObjectReference{
+		Kind: "PersistentVolumeClaim", APIVersion: "v1", Namespace: claim.Namespace, Name: claim.Name, UID: claim.UID,
+	}
+	size := core.ResourceList{core.ResourceStorage: claim.Spec.Resources.Requests[core.ResourceStorage]}
 	if err := os.Mkdir(path, mode); err != nil && !errors.Is(err, os.ErrExist) {
 		return err
 	}
@@ -69,8 +76,8 @@ func (d *directories) provision(ctx context.Context, claim *core.PersistentVolum
 		ObjectMeta: meta.ObjectMeta{Name: name, Annotations: map[string]string{madeBy: provisioner}},
 		Spec: core.PersistentVolumeSpec{
 			AccessModes:                   claim.Spec.AccessModes,
-			Capacity:                      core.ResourceList{core.ResourceStorage: claim.Spec.Resources.Requests[core.ResourceStorage]},
-			ClaimRef:                      &core.ObjectReference{Kind: "PersistentVolumeClaim", APIVersion: "v1", Namespace: claim.Namespace, Name: claim.Name, UID: claim.UID},
+			Capacity:                      size,
+			ClaimRef:                      owner,
 			NodeAffinity:                  &core.VolumeNodeAffinity{Required: everyNode()},
 			PersistentVolumeReclaimPolicy: *class.ReclaimPolicy,
 			PersistentVolumeSource:        core.PersistentVolumeSource{Local: &core.LocalVolumeSource{Path: path}},
@@ -113,7 +120,8 @@ func seen[T any](handle func(*T)) cache.ResourceEventHandlerFuncs {
 	}
 }
 
-func run(kubeconfig, root string) error {
+// run answers claims until the context ends.
+func run(ctx context.Context, kubeconfig, root string) error {
 	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
 		return err
@@ -129,7 +137,6 @@ func run(kubeconfig, root string) error {
 		events: broadcaster.NewRecorder(scheme.Scheme, core.EventSource{Component: provisioner}),
 		root:   root,
 	}
-	ctx := context.Background()
 	factory := informers.NewSharedInformerFactory(client, retryAfter)
 	_, err = factory.Core().V1().PersistentVolumeClaims().Informer().AddEventHandler(seen(func(claim *core.PersistentVolumeClaim) {
 		if err := d.provision(ctx, claim); err != nil {
@@ -159,5 +166,9 @@ func main() {
 	root := flag.String("root", "", "directory that holds the volumes")
 	flag.Parse()
 	log.SetFlags(log.LstdFlags | log.LUTC)
-	log.Fatal(run(*kubeconfig, *root))
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	if err := run(ctx, *kubeconfig, *root); err != nil {
+		log.Fatal(err)
+	}
 }
