@@ -72,5 +72,5 @@ async fn serve_hub(suite: &Suite) -> anyhow::Result<()> {
         suite.kubectl_anywhere(&words).await?.well()?;
         anyhow::Ok(())
     };
-    SERVED.get_or_try_init(serve).await.map(|()| ())
+    SERVED.get_or_try_init(serve).await.copied()
 }
