@@ -135,7 +135,10 @@ fn condition_line(experiment: &Experiment, condition: &Condition) -> String {
         parts.push(format!("doubled while any arm and router gains, at most to {}", search.maximum_concurrency));
     }
     parts.extend(condition.input_tokens.map(|input| format!("{input} tokens in")));
-    parts.push(format!("{} tokens out", condition.output_tokens));
+    parts.push(match condition.output_tokens {
+        Some(output) => format!("{output} tokens out"),
+        None => "tokens out as the file says".to_owned(),
+    });
     format!("{} \"{}\": {}", condition.slug, condition.name, parts.join(", "))
 }
 
