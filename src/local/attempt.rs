@@ -1,6 +1,7 @@
 //! One attempt as a child process: started, watched, ended, its files committed.
 
 use std::{
+    collections::BTreeMap,
     ffi::OsString,
     fs::{self, File},
     io::{Read, Seek, SeekFrom},
@@ -11,9 +12,8 @@ use std::{
 use jiff::Timestamp;
 use nix::sys::signal::Signal;
 use teebench_api::{
-    campaign::dataset::Dataset,
     files::{
-        inputs::RunInputs,
+        inputs::{DatasetInput, RunInputs},
         run::{Reason, ReasonCode, RunFile, Validity, Verdict},
     },
     plan::{Condition, Plan, RouterTarget, next::Start},
@@ -47,6 +47,8 @@ pub struct Attempt<'a> {
     pub plan_sha256: &'a str,
     /// What the command line adds.
     pub options: &'a Options,
+    /// Files of data sets by experiment.
+    pub datasets: &'a BTreeMap<String, PathBuf>,
     /// The results tree.
     pub tree: &'a Tree,
     /// What people see.
@@ -66,7 +68,7 @@ pub struct Attempt<'a> {
 impl Attempt<'_> {
     /// The frozen inputs of the attempt on these servers.
     pub fn inputs(&self, servers: &[Server]) -> Option<RunInputs> {
-        let Self { plan, plan_sha256, options, start, parity_broken, .. } = self;
+        let Self { plan, plan_sha256, options, datasets, start, parity_broken, .. } = self;
         let block = plan.blocks.get(start.block)?;
         let condition = plan.conditions.get(block.condition)?;
         let arm = plan.arm(&start.run.arm)?;
@@ -93,6 +95,11 @@ impl Attempt<'_> {
             minimum_evidence: arm.minimum_evidence.unwrap_or_default(),
             served_model: condition.model.clone(),
             dataset: condition.dataset.clone(),
+            dataset_file: datasets.get(&condition.experiment).map(|path| DatasetInput {
+                path: path.display().to_string(),
+                sha256: plan.dataset_file(condition).map(|file| file.sha256.clone()),
+            }),
+            dataset_seed: plan.dataset_seed(block.condition)?,
             load: condition.load,
             output_tokens: condition.output_tokens,
             warmup_requests: condition.warmup_requests,
@@ -102,7 +109,7 @@ impl Attempt<'_> {
             parity_broken: parity_broken.to_vec(),
             energy: plan.spec.energy,
             keep_texts: plan.spec.load_generator.keep_texts,
-            deadline_seconds: deadline_seconds(condition),
+            deadline_seconds: deadline_seconds(plan, condition),
         })
     }
 
@@ -298,19 +305,20 @@ fn read_run(staging: &Path) -> Option<RunFile> {
 }
 
 /// Ten times what the load takes when nothing waits, and ten minutes for all around it: beyond that, something hangs.
-fn deadline_seconds(condition: &Condition) -> u64 {
+fn deadline_seconds(plan: &Plan, condition: &Condition) -> u64 {
     const AROUND_SECONDS: u64 = 600;
     const SLOWEST_TOKEN_MS: u64 = 250;
-    let Dataset { random, toolbench, toolbench_file } = &condition.dataset;
-    let prompts = random
-        .as_ref()
-        .map(|random| random.prompts)
-        .or_else(|| toolbench.as_ref().map(|toolbench| toolbench.prompts))
-        .or_else(|| toolbench_file.as_ref().map(|file| file.prompts))
-        .unwrap_or(1);
-    let arriving =
-        condition.load.request_rate_milli.map_or(0, |rate| u64::from(prompts) * 1000 / u64::from(rate.max(1)));
-    let one_seconds = u64::from(condition.output_tokens) * SLOWEST_TOKEN_MS / 1000 + 1;
+    const UNREAD_OUTPUT_TOKENS: u32 = 1024;
+    let prompts = condition.prompts();
+    let file = plan.dataset_file(condition);
+    let recorded_seconds = file.and_then(|file| file.arrivals_milliseconds).unwrap_or(0).div_ceil(1000);
+    let arriving = condition
+        .load
+        .request_rate_milli
+        .map_or(recorded_seconds, |rate| u64::from(prompts) * 1000 / u64::from(rate.max(1)));
+    let output_tokens =
+        condition.output_tokens.or(file.and_then(|file| file.mean_output_tokens)).unwrap_or(UNREAD_OUTPUT_TOKENS);
+    let one_seconds = u64::from(output_tokens) * SLOWEST_TOKEN_MS / 1000 + 1;
     let serving =
         u64::from(prompts) * one_seconds / u64::from(condition.load.max_concurrency.unwrap_or(prompts).max(1));
     AROUND_SECONDS + 10 * arriving.max(serving)

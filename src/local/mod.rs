@@ -3,6 +3,7 @@
 mod attempt;
 mod boot;
 mod children;
+mod datasets;
 mod driver;
 mod engine_command;
 mod ledger;

@@ -55,7 +55,7 @@ pub struct Experiment {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 1, max = 16), inner(range(min = 1, max = 65536)))]
     pub max_num_seqs: Vec<u32>,
-    /// Output tokens of each request, one condition for each (default: what a file says of each request).
+    /// Output tokens of each request, one condition for each (default: what a file says of each request, or else 256).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 1, max = 16), inner(range(min = 1, max = 1_048_576)))]
     pub output_tokens: Vec<u32>,

@@ -106,12 +106,12 @@ proptest! {
         let source = ToolbenchSource::new(&spec, seed);
         prop_assert_eq!(source.len(), prompts);
         for index in 0..prompts {
-            let request = source.request(index);
+            let request = source.request(index).unwrap();
             let Prompt::Text(text) = &request.prompt else { panic!("token ids") };
             prop_assert!(text.is_ascii());
             // System prompt, shortest or longest block, shortest or longest query.
             prop_assert!((320 + 150 + 60 - 20..=340 + 3500 + 200).contains(&(request.expected_prompt_tokens as usize)));
-            prop_assert_eq!(&request, &source.request(index));
+            prop_assert_eq!(&request, &source.request(index).unwrap());
         }
     }
 }
