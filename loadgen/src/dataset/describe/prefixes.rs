@@ -11,6 +11,8 @@ const BLOCK_TOKENS: usize = 16;
 const BLOCK_BYTES: usize = BLOCK_TOKENS * BYTES_PER_TOKEN;
 /// Tokens after the common beginning that tell groups apart.
 const GROUP_TOKENS: usize = 16;
+/// Bytes of a quoted label that says something.
+const SHORTEST_LABEL: usize = 4;
 /// Characters of a group's label.
 const LABEL_CHARACTERS: usize = 44;
 
@@ -108,5 +110,7 @@ fn label(opening: &[u8], is_text: bool, number: usize) -> String {
     }
     let text = String::from_utf8_lossy(opening);
     let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    // Of quoted text, as a tool's name is, the inside is enough.
+    let words = words.split('"').map(str::trim).find(|part| part.len() >= SHORTEST_LABEL).unwrap_or(&words);
     words.chars().filter(|character| *character != '\u{fffd}').take(LABEL_CHARACTERS).collect()
 }

@@ -90,3 +90,6 @@ impl TokenCounter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
