@@ -193,6 +193,48 @@ mod tests {
         assert_eq!(options.tokenizer_id.as_deref(), Some("org/m"));
     }
 
+    #[rstest]
+    #[case::random("random --random-input-len 20 --random-output-len 5 --random-prefix-len 4", 24, 5)]
+    #[case::lengths_of_all("random --random-input-len 20 --input-len 30 --output-len 6", 30, 6)]
+    #[case::prefixes(
+        "prefix_repetition --prefix-repetition-num-prefixes 2 --prefix-repetition-prefix-len 8 \
+         --prefix-repetition-suffix-len 3 --prefix-repetition-output-len 7",
+        11,
+        7
+    )]
+    #[case::custom("custom --dataset-path PROMPTS", 3, 9)]
+    #[case::custom_with_its_own_cap("custom --dataset-path PROMPTS --custom-output-len -1", 3, 9)]
+    #[case::custom_with_another_cap("custom --dataset-path PROMPTS --custom-output-len 4", 3, 4)]
+    #[case::conversations("sharegpt --dataset-path TALK", 5, 4)]
+    #[case::conversations_with_a_cap("sharegpt --dataset-path TALK --sharegpt-output-len 8", 5, 8)]
+    fn data_sets_have_the_flags_of_vllm(#[case] flags: &str, #[case] input: u32, #[case] output: u32) {
+        let directory = tempfile::tempdir().unwrap();
+        let file = |name: &str, content: &str| {
+            let path = directory.path().join(name);
+            std::fs::write(&path, content).unwrap();
+            path.display().to_string()
+        };
+        let prompts = file("prompts.jsonl", "{\"prompt\": [1, 2, 3], \"output_tokens\": 9}\n".repeat(2).as_str());
+        let turn = |tokens| format!("{{\"value\": \"{}\"}}", "abcd".repeat(tokens));
+        let talk = file("talk.json", &format!("{{\"conversations\": [{}, {}]}}\n", turn(5), turn(4)).repeat(2));
+        let flags = flags.replace("PROMPTS", &prompts).replace("TALK", &talk);
+        let spec = load(&parse(&format!("--num-prompts 2 --dataset-name {flags}")), "m").unwrap();
+        let request = spec.requests.request(1).unwrap();
+        assert_eq!((spec.requests.len(), request.expected_prompt_tokens, request.max_tokens), (2, input, output));
+    }
+
+    #[test]
+    fn a_trace_brings_its_times_unless_a_rate_is_given() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let line = |timestamp| format!("{{\"timestamp\":{timestamp},\"input_length\":5,\"output_length\":2}}\n");
+        std::fs::write(file.path(), line(100) + &line(1100)).unwrap();
+        let flags = format!("--dataset-name trace --dataset-path {} --num-prompts 2", file.path().display());
+        let spec = load(&parse(&format!("{flags} --trace-speed 4")), "m").unwrap();
+        assert_eq!(spec.schedule().unwrap().offsets_s, [0.0, 0.25]);
+        let spec = load(&parse(&format!("{flags} --request-rate 5 --burstiness inf")), "m").unwrap();
+        assert_eq!(spec.schedule().unwrap().offsets_s, [0.2, 0.4]);
+    }
+
     #[test]
     fn a_ramp_takes_the_place_of_the_rate() {
         let args = parse("--ramp-up-strategy linear --ramp-up-start-rps 2 --ramp-up-end-rps 10");

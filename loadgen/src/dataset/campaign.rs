@@ -157,3 +157,86 @@ fn mean(values: impl Iterator<Item = u32>) -> u32 {
     let (sum, count) = values.fold((0_u64, 0_u64), |(sum, count), value| (sum + u64::from(value), count + 1));
     (sum + count / 2).checked_div(count).unwrap_or(0) as u32
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::io::Write;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::dataset::Prompt;
+
+    fn dataset(value: serde_json::Value) -> Dataset {
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn file(lines: &str) -> tempfile::NamedTempFile {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(lines.as_bytes()).unwrap();
+        file
+    }
+
+    fn parameters(path: &Path, sha256: Option<String>, part: u64) -> SourceParameters {
+        let file = Some(FileInput { path: path.to_owned(), sha256, seed: 3, part });
+        SourceParameters { input_tokens: Some(8), output_tokens: Some(4), seed: part + 100, file }
+    }
+
+    #[test]
+    fn blocks_take_different_prompts_of_a_file_and_runs_of_a_block_the_same() {
+        let lines: String = (0..9).map(|index| format!("{{\"prompt\": \"p{index}\"}}\n")).collect();
+        let file = file(&lines);
+        let dataset = dataset(json!({"custom": {"path": "x", "prompts": 3}}));
+        let taken = |part| -> BTreeSet<String> {
+            let source = requests(&dataset, &parameters(file.path(), None, part)).unwrap();
+            let prompts = (0..source.len()).map(|index| source.request(index).unwrap().prompt);
+            prompts
+                .map(|prompt| match prompt {
+                    Prompt::Text(text) => text,
+                    Prompt::TokenIds(_) => panic!("ids"),
+                })
+                .collect()
+        };
+        assert_eq!(taken(0), taken(0));
+        assert_eq!((0..3).flat_map(taken).collect::<BTreeSet<_>>().len(), 9);
+    }
+
+    #[test]
+    fn a_file_other_than_the_planned_one_is_refused() {
+        let file = file("{\"prompt\": \"a\"}\n");
+        let dataset = dataset(json!({"custom": {"path": "x", "prompts": 1}}));
+        let planned = file_facts(&dataset, file.path()).unwrap().unwrap();
+        assert!(requests(&dataset, &parameters(file.path(), Some(planned.sha256.clone()), 0)).is_ok());
+        std::fs::write(file.path(), "{\"prompt\": \"b\"}\n").unwrap();
+        let refused = requests(&dataset, &parameters(file.path(), Some(planned.sha256), 0));
+        assert!(matches!(refused.map(|_| ()), Err(DatasetError::Digest { .. })));
+    }
+
+    #[test]
+    fn a_plan_knows_how_long_a_trace_and_its_requests_are() {
+        let line = |ms, input, output| {
+            format!("{{\"timestamp\": {ms}, \"input_length\": {input}, \"output_length\": {output}}}\n")
+        };
+        let file = file(&(line(0, 10, 5) + &line(4000, 20, 1) + &line(9000, 30, 9)));
+        let trace = dataset(json!({"trace": {"path": "x", "prompts": 2, "speedMilli": 2000}}));
+        let facts = file_facts(&trace, file.path()).unwrap().unwrap();
+        assert_eq!((facts.requests, facts.mean_prompt_tokens, facts.mean_output_tokens), (3, 15, Some(3)));
+        assert_eq!((facts.longest_prompt_tokens, facts.longest_tokens), (Some(20), Some(21)));
+        assert_eq!(facts.arrivals_milliseconds, Some(2000));
+        assert_eq!(file_facts(&dataset(json!({"toolbench": {"prompts": 5}})), file.path()).unwrap(), None);
+    }
+
+    #[test]
+    fn what_a_data_set_needs_is_asked_for() {
+        let nothing = SourceParameters { input_tokens: None, output_tokens: None, seed: 0, file: None };
+        let error = |value| match requests(&dataset(value), &nothing) {
+            Ok(_) => panic!("made of nothing"),
+            Err(error) => error.to_string(),
+        };
+        assert!(error(json!({"custom": {"path": "x", "prompts": 1}})).contains("its file is not there"));
+        assert!(error(json!({"random": {"prompts": 1}})).contains("no prompt length"));
+        assert!(error(json!({"prefixRepetition": {"prompts": 10}})).contains("no output length"));
+        assert!(error(json!({})).contains("exactly one kind"));
+    }
+}

@@ -26,7 +26,7 @@ pub(super) enum Command {
     #[command(before_help = "\
 Examples:
   teebench dataset toolbench --num-prompts 6000 --seed 54940 --out prompts.jsonl
-  teebench dataset toolbench --num-prompts 6000 --no-reuse            describes the control, and writes nothing")]
+  teebench dataset toolbench --num-prompts 6000 --no-reuse")]
     Toolbench(ToolbenchArgs),
     /// Generate random prompts.
     #[command(before_help = "\

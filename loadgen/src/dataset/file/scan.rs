@@ -135,13 +135,14 @@ impl<R: BufRead> Scanner<R> {
         let opened = self.line;
         self.consume(b'[');
         let mut bytes = Vec::new();
-        let mut wants_comma = false;
+        let (mut wants_comma, mut has_comma) = (false, false);
         loop {
             let unclosed = |line| ScanError::Record {
                 line,
                 reason: "the file ends before its array is closed; is it whole?".to_owned(),
             };
             match self.first_byte()?.ok_or_else(|| unclosed(opened))? {
+                b']' if has_comma => return Err(self.misplaced("the array ends after a comma")),
                 b']' => {
                     self.consume(b']');
                     return match self.first_byte()? {
@@ -163,6 +164,7 @@ impl<R: BufRead> Scanner<R> {
                 _ => return Err(self.misplaced("an element of the array is no object")),
             }
             // After an element comes a comma, after a comma an element.
+            has_comma = wants_comma;
             wants_comma = !wants_comma;
         }
     }
@@ -253,6 +255,7 @@ mod tests {
     #[case::cut_off_in_an_element("[{\"a\":1},\n{\"b\":", 2, "is it whole?")]
     #[case::cut_off_between_elements("[{\"a\":1}", 1, "is it whole?")]
     #[case::no_comma("[{}\n{}]", 2, "a comma is missing")]
+    #[case::a_comma_at_the_end("[{},\n]", 2, "ends after a comma")]
     #[case::two_commas("[{},,{}]", 1, "no object")]
     #[case::a_number("[1]", 1, "no object")]
     #[case::two_arrays("[{}]\n[{}]", 2, "something follows")]
