@@ -1,6 +1,7 @@
 //! `teebench`: measures what confidential computing costs an LLM service, and what HR-Tree routing wins back.
 
 mod cli;
+mod executor;
 mod fetch;
 mod local;
 mod measure;
@@ -8,6 +9,7 @@ mod operator;
 mod store;
 #[cfg(test)]
 mod testing;
+mod weights;
 
 use std::process::ExitCode;
 

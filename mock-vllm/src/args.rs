@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::engine::EngineConfig;
-use crate::faults::Fault;
-use crate::profile::Profile;
+use crate::faults::{FAULT_KINDS, Fault};
+use crate::profile::{ModelSize, Profile};
 use crate::server::FleetConfig;
 
 /// Simulates vLLM servers and their GPUs.
@@ -51,9 +51,17 @@ pub struct Args {
     #[arg(long)]
     pub no_enable_prefix_caching: bool,
 
+    /// Captures no CUDA graphs: every step takes at least the launch of its kernels.
+    #[arg(long)]
+    pub enforce_eager: bool,
+
     /// Model and GPU.
     #[arg(long, value_enum, ignore_case = true, default_value_t = Profile::Tiny)]
     pub profile: Profile,
+
+    /// Size of the model; the profile is fitted to 8b, and others are predicted from it.
+    #[arg(long, value_enum, default_value_t = ModelSize::B8)]
+    pub model_size: ModelSize,
 
     /// Adds the cost of confidential computing, and lets the GPU report that it is on.
     #[arg(long)]
@@ -75,11 +83,13 @@ pub struct Args {
     #[arg(long, value_name = "PATH")]
     pub gpu_file: Option<PathBuf>,
 
-    /// Fault on demand, repeatable: crash-at-request=N, hang-from-request=N, error-rate=SHARE, truncate-stream=CHUNKS,
-    /// reset-refused=empty|json, reset-not-done, never-ready, gpu-throttle=SECONDS, sensors-unavailable,
-    /// energy-counter-reset=SECONDS, cc-flip=SECONDS.
-    #[arg(long, value_name = "KIND[=VALUE]")]
+    /// Fault on demand, repeatable. A time is counted from the start of the process.
+    #[arg(long, value_name = "KIND[=VALUE]", long_help = fault_help())]
     pub fault: Vec<Fault>,
+
+    /// Serves /admin/faults: GET lists the faults of a server, PUT {"faults": ["KIND=VALUE"]} replaces them.
+    #[arg(long)]
+    pub admin: bool,
 
     /// Added to the profile's time of loading, in milliseconds.
     #[arg(long, default_value_t = 0)]
@@ -94,6 +104,10 @@ pub struct Args {
     pub threads: usize,
 }
 
+fn fault_help() -> String {
+    format!("Fault on demand, repeatable: {FAULT_KINDS}. A time is counted from the start of the process.")
+}
+
 impl From<Args> for FleetConfig {
     fn from(args: Args) -> Self {
         let Args {
@@ -106,13 +120,16 @@ impl From<Args> for FleetConfig {
             max_model_len,
             num_gpu_blocks,
             no_enable_prefix_caching,
+            enforce_eager,
             profile,
+            model_size,
             confidential,
             seed,
             arm,
             ordinal,
             gpu_file,
             fault,
+            admin,
             start_delay_ms,
             version_string,
             threads: _,
@@ -126,16 +143,20 @@ impl From<Args> for FleetConfig {
                 max_num_seqs,
                 max_num_batched_tokens,
                 max_model_len,
-                num_gpu_blocks: num_gpu_blocks.unwrap_or(profile.figures().num_gpu_blocks),
+                num_gpu_blocks: num_gpu_blocks.unwrap_or(profile.figures().of_model(model_size).num_gpu_blocks),
                 enable_prefix_caching: !no_enable_prefix_caching,
+                enforce_eager,
             },
             profile,
+            model_size,
+            step_cost: None,
             confidential,
             seed,
             arm,
             ordinal,
             gpu_file,
-            faults: fault.into_iter().collect(),
+            faults: fault,
+            admin,
             version: version_string,
             start_delay: Duration::from_millis(start_delay_ms),
         }

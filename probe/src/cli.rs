@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use crate::exec::{self, ExecArgs};
 use crate::gpu::GpuChoice;
+use crate::install::{self, InstallArgs};
 use crate::record::{self, SampleArgs};
 use crate::show::{self, ShowArgs};
 
@@ -25,6 +26,8 @@ pub struct Args {
 pub enum Command {
     /// Supervises an engine and serves samples, environment and evidence beside it.
     Exec(ExecArgs),
+    /// Copies this program to a folder, from where a container with another image runs it.
+    Install(InstallArgs),
     /// Records power, clocks and temperature to a file in nvidia-smi's CSV format.
     Sample(SampleArgs),
     /// Tells what this machine is, and what of it can be proved.
@@ -52,6 +55,7 @@ pub(crate) struct GpuArgs {
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::Exec(args) => exec::run(&args),
+        Command::Install(args) => install::run(&args),
         Command::Sample(args) => record::run(&args),
         Command::Show(args) => show::run(&args),
     }

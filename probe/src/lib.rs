@@ -28,6 +28,7 @@ pub mod sampler;
 
 mod cli;
 mod clock;
+mod install;
 mod record;
 mod show;
 

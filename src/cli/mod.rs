@@ -3,10 +3,12 @@
 mod cluster;
 mod crds;
 mod fetch;
+mod health;
 mod loadgen;
 mod plan;
 mod run;
 mod validate;
+mod weights;
 
 use std::{
     io::{ErrorKind, IsTerminal, Write as _, stderr, stdout},
@@ -59,12 +61,20 @@ enum Command {
     Crds(crds::Args),
     /// Measure an OpenAI-compatible server; takes the flags of `vllm bench serve`.
     Loadgen(Box<loadgen::LoadgenArgs>),
+    /// Run campaigns on Kubernetes.
+    Operator(Box<crate::operator::Args>),
     /// Route requests over vLLM servers.
     Router(teebench_router::Args),
     /// Sample GPU power, show this machine's TEE state, supervise a server.
     Probe(teebench_probe::Args),
     /// Simulate vLLM servers and their GPUs.
     MockVllm(teebench_mock_vllm::Args),
+    /// Ask whether a part of teebench is healthy.
+    #[command(hide = true)]
+    Health(health::Args),
+    /// Fetch a model's weights once, by the downloader behind `--`; what the operator's download pods run.
+    #[command(hide = true)]
+    Weights(weights::Args),
 }
 
 impl Cli {
@@ -79,9 +89,12 @@ impl Cli {
             Command::Fetch(args) => fetch::run(args),
             Command::Crds(args) => crds::run(&args),
             Command::Loadgen(args) => loadgen::run(*args),
+            Command::Operator(args) => crate::operator::run(&args),
             Command::Router(args) => teebench_router::run(&args),
             Command::Probe(args) => teebench_probe::run(args),
             Command::MockVllm(args) => teebench_mock_vllm::run(args),
+            Command::Health(args) => health::run(&args),
+            Command::Weights(args) => weights::run(&args),
         };
         outcome.unwrap_or_else(|error| {
             // Standard error may be a log on a disk that is full; that is no reason to end by a panic.

@@ -11,12 +11,11 @@ use std::{
 use jiff::Timestamp;
 use nix::sys::signal::Signal;
 use teebench_api::{
-    campaign::dataset::Dataset,
     files::{
         inputs::RunInputs,
         run::{Reason, ReasonCode, RunFile, Validity, Verdict},
     },
-    plan::{Condition, Plan, RouterTarget, next::Start},
+    plan::{Plan, next::Start},
 };
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -28,6 +27,7 @@ use super::{
     server::{Server, tail},
 };
 use crate::{
+    executor::{InputsOrder, inputs},
     measure::{Step, empty_run_file},
     store::{self, INPUTS_FILE, Tree, TreeError},
 };
@@ -65,44 +65,16 @@ pub struct Attempt<'a> {
 
 impl Attempt<'_> {
     /// The frozen inputs of the attempt on these servers.
-    pub fn inputs(&self, servers: &[Server]) -> Option<RunInputs> {
-        let Self { plan, plan_sha256, options, start, parity_broken, .. } = self;
-        let block = plan.blocks.get(start.block)?;
-        let condition = plan.conditions.get(block.condition)?;
-        let arm = plan.arm(&start.run.arm)?;
-        let target = match plan.router_target(&start.run.router)? {
-            RouterTarget::Foreign { url } => {
-                RouterTarget::Foreign { url: options.routers.get(&start.run.router).cloned().unwrap_or(url) }
-            }
-            target @ (RouterTarget::Direct { .. } | RouterTarget::Policy(_)) => target,
-        };
-        Some(RunInputs {
-            schema_version: 1,
-            campaign: plan.campaign.clone(),
-            plan_sha256: (*plan_sha256).to_owned(),
-            run: start.run.clone(),
-            attempt: start.attempt,
-            epoch: start.epoch,
-            block: start.block,
-            boot: start.boot,
-            boot_generation: start.boot_generation,
-            seed: block.seed,
+    fn inputs(&self, servers: &[Server]) -> Option<RunInputs> {
+        inputs(InputsOrder {
+            plan: self.plan,
+            plan_sha256: self.plan_sha256,
+            start: self.start,
             salt: hex::encode(rand::random::<[u8; 32]>()),
-            simulated: plan.simulated(),
-            tee: arm.tee,
-            minimum_evidence: arm.minimum_evidence.unwrap_or_default(),
-            served_model: condition.model.clone(),
-            dataset: condition.dataset.clone(),
-            load: condition.load,
-            output_tokens: condition.output_tokens,
-            warmup_requests: condition.warmup_requests,
-            slo: condition.slo,
-            target,
+            foreign_routers: &self.options.routers,
             servers: servers.iter().map(Server::input).collect(),
-            parity_broken: parity_broken.to_vec(),
-            energy: plan.spec.energy,
-            keep_texts: plan.spec.load_generator.keep_texts,
-            deadline_seconds: deadline_seconds(condition),
+            gateways: Vec::new(),
+            parity_broken: self.parity_broken,
         })
     }
 
@@ -294,25 +266,6 @@ fn write_inputs(dir: &Path, inputs: &RunInputs) -> Result<(), TreeError> {
 
 fn read_run(staging: &Path) -> Option<RunFile> {
     serde_json::from_slice(&fs::read(staging.join("run.json")).ok()?).ok()
-}
-
-/// Ten times what the load takes when nothing waits, and ten minutes for all around it: beyond that, something hangs.
-fn deadline_seconds(condition: &Condition) -> u64 {
-    const AROUND_SECONDS: u64 = 600;
-    const SLOWEST_TOKEN_MS: u64 = 250;
-    let Dataset { random, toolbench, toolbench_file } = &condition.dataset;
-    let prompts = random
-        .as_ref()
-        .map(|random| random.prompts)
-        .or_else(|| toolbench.as_ref().map(|toolbench| toolbench.prompts))
-        .or_else(|| toolbench_file.as_ref().map(|file| file.prompts))
-        .unwrap_or(1);
-    let arriving =
-        condition.load.request_rate_milli.map_or(0, |rate| u64::from(prompts) * 1000 / u64::from(rate.max(1)));
-    let one_seconds = u64::from(condition.output_tokens) * SLOWEST_TOKEN_MS / 1000 + 1;
-    let serving =
-        u64::from(prompts) * one_seconds / u64::from(condition.load.max_concurrency.unwrap_or(prompts).max(1));
-    AROUND_SECONDS + 10 * arriving.max(serving)
 }
 
 /// How long each log was when the attempt began, so that the run keeps its own part.

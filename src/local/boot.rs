@@ -17,14 +17,16 @@ use teebench_probe::client::ProbeClient;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    engine_command::{EngineProgram, Placement, Weights, deal_gpus, engine_command},
+    gpus::deal_gpus,
     options::{Options, visible_gpus, vllm_program},
-    parity::{Parity, ServerFacts, compare},
     ports::free_ports,
     server::{Server, ServerSpec},
-    weights::description,
 };
-use crate::{measure::EngineClient, store::Tree};
+use crate::{
+    executor::{EngineProgram, Parity, Placement, ServerFacts, Weights, compare, description, engine_command},
+    measure::EngineClient,
+    store::Tree,
+};
 
 /// Servers that are up.
 #[derive(Debug)]
@@ -140,7 +142,13 @@ async fn start(order: &BootOrder<'_>, boot: &Boot, arms: &mut BTreeMap<String, V
         for (ordinal, gpus) in (0..each).zip(dealt) {
             let port = ports.next().ok_or("fewer ports than servers")?;
             let gpu_file = order.tree.path(format!(".live/{name}-{ordinal}.gpu.json"));
-            let place = Placement { port, gpu_file: gpu_file.clone(), arm: name.clone(), ordinal };
+            let place = Placement {
+                host: "127.0.0.1".to_owned(),
+                port,
+                gpu_file: gpu_file.clone(),
+                arm: name.clone(),
+                ordinal: ordinal.to_string(),
+            };
             let program = program(order, arm, ordinal, &boot.model, gpus)?;
             let gpu_source = match &program {
                 EngineProgram::Simulator { .. } => {
@@ -210,7 +218,7 @@ fn program(
         None => Weights::Repository { repository: model.repository.clone(), revision: model.revision.clone() },
     };
     let program = vllm_program().ok_or("no vllm program is on the PATH")?;
-    Ok(EngineProgram::Vllm { program, weights, gpus })
+    Ok(EngineProgram::Vllm { program, weights, gpus: Some(gpus) })
 }
 
 async fn facts_of(http: &Client, arm: &str, server: &Server, model: &str) -> Result<ServerFacts, String> {

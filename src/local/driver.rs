@@ -32,6 +32,7 @@ use super::{
 };
 use crate::{
     cli::print,
+    executor::Parity,
     store::{
         BOOTS_FILE, Tree, TreeError, attempt_outcome, deciding_metrics,
         ledger::{self, Entry, Event},
@@ -277,7 +278,7 @@ impl Driver {
                     failure.log_tail.iter().for_each(|line| self.view.say(&format!("  {line}")));
                     self.boot_log_tail = failure.log_tail;
                 }
-                let booted = Booted { arms: BTreeMap::new(), parity: super::parity::Parity::default() };
+                let booted = Booted { arms: BTreeMap::new(), parity: Parity::default() };
                 (ServerState::Failed { reason: failure.reason }, booted)
             }
         };

@@ -13,11 +13,11 @@ use reqwest::Client;
 use teebench_api::files::{inputs::ServerInput, run::Window};
 use thiserror::Error;
 
-use super::{
-    children::{ChildError, ChildSpec, Running, TERMINATION_GRACE},
-    engine_command::EngineCommand,
+use super::children::{ChildError, ChildSpec, Running, TERMINATION_GRACE};
+use crate::{
+    executor::EngineCommand,
+    measure::{EngineClient, counter_milliseconds},
 };
-use crate::measure::{EngineClient, counter_milliseconds};
 
 const LISTEN_PATIENCE: Duration = Duration::from_secs(20);
 const READY_POLL: Duration = Duration::from_millis(100);

@@ -1,12 +1,10 @@
-//! What a real engine's weights are, where the campaign file alone does not say it.
+//! The digest of a directory that a model is served from.
 
 use std::{
     collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
 };
-
-use teebench_api::campaign::{EngineSettings, engine::LoadFormat};
 
 use crate::store::{sha256_hex, sha256_of_file};
 
@@ -33,14 +31,6 @@ fn collect(root: &Path, dir: &Path, files: &mut BTreeMap<PathBuf, PathBuf>) -> i
     Ok(())
 }
 
-/// The words for `run.json`; none where weights are those of the repository and revision.
-pub fn description(settings: &EngineSettings, directory_sha256: Option<&str>) -> Option<String> {
-    let dummy = (settings.load_format == Some(LoadFormat::Dummy)).then(|| "dummy".to_owned());
-    let directory = directory_sha256.map(|digest| format!("directory sha256:{digest}"));
-    let words: Vec<String> = [dummy, directory].into_iter().flatten().collect();
-    (!words.is_empty()).then(|| words.join(", "))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,13 +51,5 @@ mod tests {
         assert_eq!(base, write(&[("part/a.safetensors", "1"), ("config.json", "{}")]));
         assert_ne!(base, write(&[("config.json", "{}"), ("part/a.safetensors", "2")]));
         assert_ne!(base, write(&[("config.json", "{}"), ("part/b.safetensors", "1")]));
-    }
-
-    #[test]
-    fn made_up_weights_and_other_directories_are_said() {
-        let dummy = EngineSettings { load_format: Some(LoadFormat::Dummy), ..EngineSettings::default() };
-
-        assert_eq!(description(&EngineSettings::default(), None), None);
-        assert_eq!(description(&dummy, Some("ab")).as_deref(), Some("dummy, directory sha256:ab"));
     }
 }

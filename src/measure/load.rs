@@ -135,17 +135,22 @@ fn targets(inputs: &RunInputs) -> Result<Vec<Target>, LoadInputError> {
             .collect()),
         RouterTarget::Foreign { url } => Ok(vec![target(url.clone(), 0)]),
         RouterTarget::Policy(policy) => {
-            let entries = match policy.topology {
-                Topology::Sidecar => inputs.servers.len(),
-                // A gateway is the same neutral router; only as many are entered as the policy has replicas.
-                Topology::Gateway => policy.replicas.unwrap_or(1) as usize,
+            let replicas = policy.replicas.unwrap_or(1) as usize;
+            let beside = |entries: usize| {
+                let servers = inputs.servers.iter().take(entries);
+                let urls = servers
+                    .map(|server| server.router_url.clone().ok_or(RouterError::Missing { ordinal: server.ordinal }));
+                urls.map(|url| Ok(target(url?, 0))).collect()
             };
-            let urls = inputs
-                .servers
-                .iter()
-                .take(entries.max(1))
-                .map(|server| server.router_url.clone().ok_or(RouterError::Missing { ordinal: server.ordinal }));
-            urls.map(|url| Ok(target(url?, 0))).collect()
+            match policy.topology {
+                Topology::Sidecar => beside(inputs.servers.len()),
+                // A gateway is the same neutral router; only as many are entered as the policy has replicas.
+                Topology::Gateway if inputs.gateways.is_empty() => beside(replicas.max(1)),
+                Topology::Gateway => {
+                    let gateways = inputs.gateways.iter().take(replicas.max(1));
+                    Ok(gateways.map(|gateway| target(gateway.router_url.clone(), 0)).collect())
+                }
+            }
         }
     }
 }

@@ -9,7 +9,7 @@ use teebench_api::{
         epoch::{EpochRequest, Peer, Worker},
         inputs::RunInputs,
     },
-    policy::RouterPolicySpec,
+    policy::{RouterPolicySpec, Topology},
 };
 use thiserror::Error;
 
@@ -83,16 +83,7 @@ pub fn epochs(inputs: &RunInputs, policy: &RouterPolicySpec, part: Part) -> Resu
         .iter()
         .map(|server| Worker { id: format!("server-{}", server.ordinal), url: server.engine_url.clone() })
         .collect();
-    let controls = inputs
-        .servers
-        .iter()
-        .map(|server| {
-            let control_url = server.router_control_url.clone();
-            control_url
-                .map(|url| (format!("router-{}", server.ordinal), url))
-                .ok_or(RouterError::Missing { ordinal: server.ordinal })
-        })
-        .collect::<Result<Vec<_>, _>>()?;
+    let controls = controls(inputs, policy)?;
     Ok(controls
         .iter()
         .map(|(id, control_url)| RouterEpoch {
@@ -110,6 +101,22 @@ pub fn epochs(inputs: &RunInputs, policy: &RouterPolicySpec, part: Part) -> Resu
             },
         })
         .collect())
+}
+
+/// Names and control addresses of the routers of a run: the gateways that its policy has, where there are any, else
+/// those beside the servers.
+fn controls(inputs: &RunInputs, policy: &RouterPolicySpec) -> Result<Vec<(String, String)>, RouterError> {
+    if policy.topology == Topology::Gateway && !inputs.gateways.is_empty() {
+        let replicas = policy.replicas.unwrap_or(1).max(1) as usize;
+        let gateways = inputs.gateways.iter().take(replicas).enumerate();
+        return Ok(gateways.map(|(index, gateway)| (format!("router-{index}"), gateway.control_url.clone())).collect());
+    }
+    let beside = inputs.servers.iter().map(|server| {
+        let ordinal = server.ordinal;
+        let url = server.router_control_url.clone().ok_or(RouterError::Missing { ordinal })?;
+        Ok((format!("router-{ordinal}"), url))
+    });
+    beside.collect()
 }
 
 /// Begins an epoch on every router; each empties its tree, loads and reputations.
@@ -138,4 +145,63 @@ pub async fn accounts(http: &Client, epochs: &[RouterEpoch]) -> Result<BTreeMap<
         accounts.insert(format!("router-{ordinal}"), account);
     }
     Ok(accounts)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::json;
+
+    use super::*;
+
+    fn inputs(gateways: usize) -> RunInputs {
+        let server = |ordinal: u32| {
+            json!({
+                "ordinal": ordinal, "uid": "u", "engineUrl": format!("http://s{ordinal}:8000"),
+                "routerUrl": format!("http://s{ordinal}:8080"), "routerControlUrl": format!("http://s{ordinal}:8081"),
+            })
+        };
+        let gateway =
+            |at: usize| json!({"routerUrl": format!("http://g{at}:8080"), "controlUrl": format!("http://g{at}:8081")});
+        let run = json!({"experiment": "e", "condition": "c", "arm": "a", "router": "r", "repetition": 1});
+        let energy = json!({"sampleMilliseconds": 100, "minimumWindowSeconds": 60, "idleSeconds": 0});
+        serde_json::from_value(json!({
+            "schemaVersion": 1, "campaign": "c", "planSha256": "", "run": run, "attempt": 1, "epoch": 3, "block": 0,
+            "boot": 0, "bootGeneration": 1, "seed": 1, "salt": "", "simulated": true, "tee": "Disabled",
+            "minimumEvidence": "SelfReported", "servedModel": "m", "dataset": {}, "load": {"burstinessMilli": 1000},
+            "outputTokens": 1, "warmupRequests": 0, "target": {"direct": {"maxInFlightPerServer": 0}},
+            "servers": [server(0), server(1), server(2)], "gateways": (0..gateways).map(gateway).collect::<Vec<_>>(),
+            "energy": energy, "keepTexts": false, "deadlineSeconds": 60
+        }))
+        .unwrap()
+    }
+
+    #[rstest]
+    #[case::beside_every_server("Sidecar", None, 2, &["s0", "s1", "s2"])]
+    #[case::gateways_of_the_policy("Gateway", Some(1), 2, &["g0"])]
+    #[case::all_gateways("Gateway", Some(2), 2, &["g0", "g1"])]
+    #[case::without_gateways_those_beside_stand_in("Gateway", Some(2), 0, &["s0", "s1", "s2"])]
+    fn an_epoch_begins_on_the_routers_of_its_policy(
+        #[case] topology: &str,
+        #[case] replicas: Option<u32>,
+        #[case] gateways: usize,
+        #[case] expected: &[&str],
+    ) {
+        let mut policy = json!({"mode": "RoundRobin", "topology": topology});
+        if let Some(replicas) = replicas {
+            policy["replicas"] = replicas.into();
+        }
+        let policy: RouterPolicySpec = serde_json::from_value(policy).unwrap();
+
+        let epochs = epochs(&inputs(gateways), &policy, Part::Window).unwrap();
+
+        let urls: Vec<&str> = epochs.iter().map(|epoch| epoch.control_url.as_str()).collect();
+        let expected: Vec<String> = expected.iter().map(|host| format!("http://{host}:8081")).collect();
+        assert_eq!(urls, expected);
+        for epoch in &epochs {
+            assert_eq!(epoch.request.workers.len(), 3);
+            assert_eq!(epoch.request.peers.len(), epochs.len() - 1);
+            assert!(epoch.request.peers.iter().all(|peer| peer.url != epoch.control_url));
+        }
+    }
 }

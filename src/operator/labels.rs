@@ -23,11 +23,16 @@ pub const GENERATION: &str = "teebench.dev/generation";
 /// Ordinal of an attempt in its campaign.
 pub const EPOCH: &str = "teebench.dev/epoch";
 
-/// Annotation of a load pod: uid of its campaign.
+/// Label, with the value `true`, of pods that download from the model hub; NetworkPolicies let only these out.
+pub const HUB_EGRESS: &str = "teebench.dev/downloads";
+
+/// Uid of the campaign: another one of the same name is another campaign.
 pub const CAMPAIGN_UID: &str = "teebench.dev/campaign-uid";
 /// Annotation of a load pod: path of its attempt below `runs/`.
 pub const ATTEMPT: &str = "teebench.dev/attempt";
-/// Annotation of a load Job: why its attempt is broken off, as JSON of a `Reason`.
+/// Annotation of a BenchmarkRun: when its inputs were frozen. From then on the attempt does not begin again.
+pub const BEGUN: &str = "teebench.dev/begun";
+/// Annotation of a BenchmarkRun: why its attempt was told to end, as JSON of a `Reason`.
 pub const BROKEN_OFF: &str = "teebench.dev/broken-off";
 
 /// What part of a campaign an object is.
@@ -61,8 +66,14 @@ impl Component {
 
 /// The labels that every object of a campaign carries.
 #[must_use]
-pub fn common(campaign: &str, component: Component) -> BTreeMap<String, String> {
-    [(NAME, "teebench"), (COMPONENT, component.name()), (MANAGED_BY, MANAGER), (CAMPAIGN, campaign)]
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .into()
+pub fn common(campaign: &str, uid: &str, component: Component) -> BTreeMap<String, String> {
+    [
+        (NAME, "teebench"),
+        (COMPONENT, component.name()),
+        (MANAGED_BY, MANAGER),
+        (CAMPAIGN, campaign),
+        (CAMPAIGN_UID, uid),
+    ]
+    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+    .into()
 }

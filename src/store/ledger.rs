@@ -30,6 +30,8 @@ pub struct Entry {
 pub enum Event {
     /// They were started.
     Started,
+    /// All servers of the boot served their first token; where pods come and go, one that is younger is another.
+    Ready,
     /// They were stopped.
     Stopped,
 }
@@ -59,7 +61,7 @@ pub fn closing(entries: &[Entry], last_run_finished: Option<Timestamp>) -> Vec<E
     let Some(last_entry) = entries.iter().map(|entry| entry.at).max() else { return Vec::new() };
     let at = last_run_finished.map_or(last_entry, |finished| finished.max(last_entry));
     let mut open: Vec<&Entry> = Vec::new();
-    for entry in entries {
+    for entry in entries.iter().filter(|entry| entry.event != Event::Ready) {
         open.retain(|started| started.arm != entry.arm);
         if entry.event == Event::Started {
             open.push(entry);
@@ -72,7 +74,7 @@ pub fn closing(entries: &[Entry], last_run_finished: Option<Timestamp>) -> Vec<E
 fn occupied_hours(entries: &[Entry], arm: &str, now: Timestamp) -> Decimal {
     let mut milliseconds = 0_i64;
     let mut open: Option<Timestamp> = None;
-    for entry in entries.iter().filter(|entry| entry.arm == arm) {
+    for entry in entries.iter().filter(|entry| entry.arm == arm && entry.event != Event::Ready) {
         if let Some(since) = open.take() {
             milliseconds += entry.at.as_millisecond() - since.as_millisecond();
         }
@@ -103,6 +105,7 @@ mod tests {
     #[rstest]
     #[case::nothing_yet(&[], 0)]
     #[case::still_up(&[(Event::Started, 0)], 100)]
+    #[case::ready_between(&[(Event::Started, 0), (Event::Ready, 10), (Event::Stopped, 30)], 30)]
     #[case::came_and_went(&[(Event::Started, 0), (Event::Stopped, 30)], 30)]
     #[case::twice(&[(Event::Started, 0), (Event::Stopped, 10), (Event::Started, 20), (Event::Stopped, 50)], 40)]
     fn hours_are_those_between_start_and_stop(#[case] events: &[(Event, i64)], #[case] minutes: i64) {

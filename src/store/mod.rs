@@ -15,7 +15,7 @@ pub mod service;
 mod sums;
 mod tree;
 
-pub use campaigns::{CampaignKey, CampaignStore, Commit, Committed, Published, ResultsStore, StoreError};
+pub use campaigns::{CampaignKey, CampaignStore, Commit, Committed, ResultsStore, StoreError};
 pub use ledger::BOOTS_FILE;
 pub use outcome::{attempt_outcome, deciding_metrics};
 pub use run_files::{RunFiles, RunFilesError, check_path};

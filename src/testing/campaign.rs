@@ -1,6 +1,6 @@
 //! A small campaign, planned, and files of attempts of it.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use teebench_api::{
     files::{
@@ -10,7 +10,12 @@ use teebench_api::{
     plan::{Plan, next::Start},
 };
 
-use crate::{local, measure::empty_run_file, store::CampaignKey};
+use crate::{
+    executor::{self, InputsOrder},
+    local,
+    measure::empty_run_file,
+    store::CampaignKey,
+};
 
 /// The plan of the smallest campaign with everything in it.
 pub fn planned() -> Plan {
@@ -25,45 +30,26 @@ pub fn key() -> CampaignKey {
 
 /// The first attempt of the `index`-th run of the plan, as the `epoch`-th attempt of the campaign.
 pub fn start(plan: &Plan, index: usize, epoch: u64) -> Start {
-    let runs =
+    let mut runs =
         plan.blocks.iter().enumerate().flat_map(|(block, content)| content.runs.iter().map(move |run| (block, run)));
-    let (block, run) = runs.skip(index).next().unwrap();
+    let (block, run) = runs.nth(index).unwrap();
     let run_id = plan.run_id(&plan.blocks[block], run).unwrap();
     Start { run: run_id, attempt: 1, epoch, block, boot: run.boot, boot_generation: 1 }
 }
 
 /// The inputs of that attempt, without servers.
 pub fn inputs(plan: &Plan, start: &Start) -> RunInputs {
-    let block = &plan.blocks[start.block];
-    let condition = &plan.conditions[block.condition];
-    RunInputs {
-        schema_version: 1,
-        campaign: plan.campaign.clone(),
-        plan_sha256: plan.digest(),
-        run: start.run.clone(),
-        attempt: start.attempt,
-        epoch: start.epoch,
-        block: start.block,
-        boot: start.boot,
-        boot_generation: start.boot_generation,
-        seed: block.seed,
+    let order = InputsOrder {
+        plan,
+        plan_sha256: &plan.digest(),
+        start,
         salt: "00".repeat(32),
-        simulated: true,
-        tee: plan.arm(&start.run.arm).unwrap().tee,
-        minimum_evidence: Default::default(),
-        served_model: condition.model.clone(),
-        dataset: condition.dataset.clone(),
-        load: condition.load,
-        output_tokens: condition.output_tokens,
-        warmup_requests: condition.warmup_requests,
-        slo: condition.slo,
-        target: plan.router_target(&start.run.router).unwrap(),
+        foreign_routers: &BTreeMap::new(),
         servers: Vec::new(),
-        parity_broken: Vec::new(),
-        energy: plan.spec.energy,
-        keep_texts: false,
-        deadline_seconds: 60,
-    }
+        gateways: Vec::new(),
+        parity_broken: &[],
+    };
+    executor::inputs(order).expect("the plan has this attempt")
 }
 
 /// An attempt that failed, for a reason with this message.

@@ -56,6 +56,10 @@ pub struct RunInputs {
     pub target: RouterTarget,
     /// The servers; request i enters at server i mod N.
     pub servers: Vec<ServerInput>,
+    /// The gateways before them, in their order. Where there are none, a policy of topology Gateway enters at the
+    /// routers beside the first servers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gateways: Vec<GatewayInput>,
     /// Differences between arms, found at the boot, that break the comparison; they make the run Inconclusive.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parity_broken: Vec<String>,
@@ -98,4 +102,14 @@ pub struct ServerInput {
     /// Where the engine idled with the model loaded, on the executor's clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle: Option<super::run::Window>,
+}
+
+/// One router in front of the servers.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct GatewayInput {
+    /// Base address of its data port.
+    pub router_url: String,
+    /// Base address of its control port.
+    pub control_url: String,
 }

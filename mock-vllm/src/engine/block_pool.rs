@@ -63,12 +63,18 @@ impl BlockPool {
         hashes.iter().map_while(|hash| self.cached.get(hash).copied()).collect()
     }
 
+    /// Whether [`Self::acquire`] would succeed.
+    #[must_use]
+    pub fn fits(&self, hits: &[BlockId], fresh: usize) -> bool {
+        let free_hits = hits.iter().filter(|hit| self.references(**hit) == 0).count();
+        free_hits + fresh <= self.free.len()
+    }
+
     /// Takes `hits`, which are cached, and `fresh` empty blocks for one request; all or none.
     ///
     /// Returns the blocks in order, hits first, or `None` when the pool has too few free blocks.
     pub fn acquire(&mut self, hits: &[BlockId], fresh: usize) -> Option<Vec<BlockId>> {
-        let free_hits = hits.iter().filter(|hit| self.references(**hit) == 0).count();
-        if self.free.len() < free_hits + fresh {
+        if !self.fits(hits, fresh) {
             return None;
         }
         for hit in hits {

@@ -17,6 +17,8 @@ pub struct EngineConfig {
     pub num_gpu_blocks: u32,
     /// Whether computed prefixes are reused, `--enable-prefix-caching`.
     pub enable_prefix_caching: bool,
+    /// Whether no CUDA graphs are captured, `--enforce-eager`.
+    pub enforce_eager: bool,
 }
 
 /// Settings under which no engine can serve.
@@ -40,7 +42,7 @@ pub enum ConfigError {
     },
     /// A request of the greatest length would never fit.
     #[error(
-        "--max-model-len {length} needs {needed} KV blocks but --num-gpu-blocks is {blocks}: \
+        "--max-model-len {length} needs {needed} KV blocks but --num-gpu-blocks is {blocks}, one of which vLLM keeps: \
          lower the first or raise the second"
     )]
     PoolTooSmall {
@@ -53,7 +55,22 @@ pub enum ConfigError {
     },
 }
 
+/// Tokens of the largest CUDA graph that vLLM captures at any setting.
+const GREATEST_GRAPH_TOKENS: u32 = 512;
+
 impl EngineConfig {
+    /// Tokens of the largest step that a captured CUDA graph covers: by vLLM's default twice `--max-num-seqs`.
+    #[must_use]
+    pub fn graph_tokens(&self) -> u32 {
+        if self.enforce_eager { 0 } else { self.max_num_seqs.saturating_mul(2).min(GREATEST_GRAPH_TOKENS) }
+    }
+
+    /// KV blocks that requests can get: all but the one that vLLM keeps as a placeholder.
+    #[must_use]
+    pub fn usable_blocks(&self) -> u32 {
+        self.num_gpu_blocks.saturating_sub(1)
+    }
+
     /// Checks that any request that is accepted can also be finished.
     ///
     /// # Errors
@@ -73,7 +90,7 @@ impl EngineConfig {
             return Err(ConfigError::BatchTooSmall { batched: self.max_num_batched_tokens, seqs: self.max_num_seqs });
         }
         let needed = self.max_model_len.div_ceil(BLOCK_TOKENS as u32);
-        if needed > self.num_gpu_blocks {
+        if needed > self.usable_blocks() {
             return Err(ConfigError::PoolTooSmall { length: self.max_model_len, needed, blocks: self.num_gpu_blocks });
         }
         Ok(())
@@ -89,9 +106,18 @@ mod tests {
         max_num_seqs: 4,
         max_num_batched_tokens: 64,
         max_model_len: 160,
-        num_gpu_blocks: 10,
+        num_gpu_blocks: 11,
         enable_prefix_caching: true,
+        enforce_eager: false,
     };
+
+    #[rstest]
+    #[case::few(4, false, 8)]
+    #[case::many(1024, false, 512)]
+    #[case::eager(4, true, 0)]
+    fn graphs_cover_twice_the_sequences(#[case] max_num_seqs: u32, #[case] enforce_eager: bool, #[case] tokens: u32) {
+        assert_eq!(EngineConfig { max_num_seqs, enforce_eager, ..GOOD }.graph_tokens(), tokens);
+    }
 
     #[rstest]
     #[case::good(GOOD, None)]

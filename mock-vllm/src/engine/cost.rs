@@ -1,4 +1,9 @@
-//! What a step costs: the linear model that every profile fills with its own coefficients.
+//! What requests and steps cost: the model that every profile fills with its own coefficients.
+//!
+//! A request first passes the API server, one Python process: it shares that process with the requests that arrive at
+//! the same time ([`StepCost::frontend_us`]) and then waits for what no other request delays
+//! ([`StepCost::per_request_us`]). A step takes the sum of its parts; one that is too large for the captured CUDA
+//! graphs takes at least as long as launching its kernels one by one.
 
 use std::time::Duration;
 
@@ -23,11 +28,14 @@ impl Batch {
     }
 }
 
-/// Time of a step = base + decoding sequences + prefill tokens + KV tokens read, each with its coefficient.
+/// Time of a step = base + decoding sequences + prefill tokens + KV tokens read, each with its coefficient, and not
+/// less than the launch of its kernels.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct StepCost {
-    /// From a request's arrival until the scheduler can see it: HTTP, tokenising, hand-over to the engine.
+    /// From the end of the API server's work on a request until the scheduler can see it: waits and hand-overs.
     pub per_request_us: f64,
+    /// Work of the API server on a request, during which it serves the others more slowly: HTTP, tokenising.
+    pub frontend_us: f64,
     /// Of any step: reading the weights, launching kernels, sampling.
     pub base_us: f64,
     /// Of each sequence that decodes.
@@ -38,6 +46,8 @@ pub struct StepCost {
     pub per_kv_token_us: f64,
     /// Queries of a prefill that share one reading of the cache, as attention kernels work in tiles.
     pub prefill_tile_tokens: f64,
+    /// Launching the kernels of a step that no CUDA graph covers.
+    pub launch_us: f64,
     /// What confidential computing adds, when it is on.
     pub confidential: Option<ConfidentialCost>,
 }
@@ -57,17 +67,33 @@ pub struct ConfidentialCost {
     pub load_factor: f64,
 }
 
+/// How long a step takes, and what the GPU does meanwhile.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct StepTime {
+    /// Its length.
+    pub duration: Duration,
+    /// Share of it in which the GPU computes, 0 to 1; else it waits for launches or for encrypted copies.
+    pub computing_share: f64,
+}
+
 impl StepCost {
-    /// Time from a request's arrival until it can be scheduled.
+    /// Work of the API server on one request.
+    #[must_use]
+    pub fn frontend(&self) -> Duration {
+        microseconds(self.frontend_us)
+    }
+
+    /// Time from the end of the API server's work on a request until it can be scheduled.
     #[must_use]
     pub fn request(&self) -> Duration {
         microseconds(self.per_request_us + self.confidential.map_or(0.0, |cost| cost.per_request_us))
     }
 
-    /// Time that a step takes on a GPU which runs at `speed` times its usual clock.
+    /// Time that a step takes on a GPU which runs at `speed` times its usual clock; `graph` tells whether a captured
+    /// CUDA graph covers it.
     #[must_use]
-    pub fn step(&self, batch: &Batch, speed: f64) -> Duration {
-        let plain = self.base_us
+    pub fn step(&self, batch: &Batch, graph: bool, speed: f64) -> StepTime {
+        let computing = self.base_us
             + self.per_decode_sequence_us * f64::from(batch.decode_sequences)
             + self.per_prefill_token_us * f64::from(batch.prefill_tokens)
             + self.per_kv_token_us * batch.kv_tokens_read;
@@ -76,7 +102,10 @@ impl StepCost {
                 + cost.per_prefill_token_us * f64::from(batch.prefill_tokens)
                 + cost.per_output_token_us * f64::from(batch.output_tokens)
         });
-        microseconds(plain / speed + confidential)
+        // Kernels are launched while the GPU computes, so the slower of both counts; the clock is the GPU's alone.
+        let launching = if graph { 0.0 } else { self.launch_us };
+        let total = (computing / speed).max(launching) + confidential;
+        StepTime { duration: microseconds(total), computing_share: (computing / speed / total).min(1.0) }
     }
 
     /// Cached tokens that attention reads to decode one token after `context` tokens.
@@ -104,11 +133,13 @@ mod tests {
 
     const PLAIN: StepCost = StepCost {
         per_request_us: 500.0,
+        frontend_us: 30.0,
         base_us: 1000.0,
         per_decode_sequence_us: 10.0,
         per_prefill_token_us: 20.0,
         per_kv_token_us: 0.5,
         prefill_tile_tokens: 10.0,
+        launch_us: 1160.0,
         confidential: None,
     };
     const CONFIDENTIAL: StepCost = StepCost {
@@ -127,13 +158,26 @@ mod tests {
     #[case::decode(Batch { decode_sequences: 4, prefill_tokens: 0, kv_tokens_read: 200.0, output_tokens: 4 }, 1140, 1252)]
     #[case::prefill(Batch { decode_sequences: 0, prefill_tokens: 10, kv_tokens_read: 0.0, output_tokens: 1 }, 1200, 1323)]
     fn a_step_costs_the_sum_of_its_parts(#[case] batch: Batch, #[case] plain_us: u64, #[case] confidential_us: u64) {
-        assert_eq!(PLAIN.step(&batch, 1.0), Duration::from_micros(plain_us));
-        assert_eq!(CONFIDENTIAL.step(&batch, 1.0), Duration::from_micros(confidential_us));
+        assert_eq!(PLAIN.step(&batch, true, 1.0).duration, Duration::from_micros(plain_us));
+        assert_eq!(CONFIDENTIAL.step(&batch, true, 1.0).duration, Duration::from_micros(confidential_us));
     }
 
     #[test]
     fn a_slower_clock_stretches_computing_but_not_the_encrypted_channel() {
-        assert_eq!(CONFIDENTIAL.step(&Batch::default(), 0.5), Duration::from_micros(2100));
+        assert_eq!(CONFIDENTIAL.step(&Batch::default(), true, 0.5).duration, Duration::from_micros(2100));
+    }
+
+    #[rstest]
+    #[case::small(4, 1160, 1080.0 / 1160.0)]
+    #[case::large(40, 1800, 1.0)]
+    fn without_a_graph_a_step_takes_at_least_its_launch(
+        #[case] prefill_tokens: u32,
+        #[case] expected_us: u64,
+        #[case] computing_share: f64,
+    ) {
+        let batch = Batch { prefill_tokens, ..Batch::default() };
+        let expected = StepTime { duration: Duration::from_micros(expected_us), computing_share };
+        assert_eq!(PLAIN.step(&batch, false, 1.0), expected);
     }
 
     #[test]

@@ -14,6 +14,8 @@ pub enum Begin {
         ends: Duration,
         /// What it computes.
         batch: Batch,
+        /// Share of the step in which the GPU computes, 0 to 1.
+        computing_share: f64,
     },
     /// There is nothing to compute before that time.
     IdleUntil(Duration),
@@ -63,6 +65,10 @@ pub struct Emission {
     pub token: TokenId,
     /// Prompt tokens of the request.
     pub prompt_tokens: u32,
+    /// Those of them that came from the prefix cache.
+    pub cached_prompt_tokens: u32,
+    /// Output tokens after which it is cut off.
+    pub max_tokens: u32,
     /// Output tokens of the request, this one included.
     pub output_tokens: u32,
     /// Since the previous token of the request; `None` for the first.

@@ -62,11 +62,11 @@ pub(super) struct Request {
 }
 
 impl Request {
-    pub(super) fn new(new: NewRequest, eligible: Duration) -> Self {
+    pub(super) fn new(new: NewRequest) -> Self {
         let NewRequest { id, arrival, prompt, max_tokens, natural_tokens, cache_salt, sampling_key } = new;
         let mut request = Self {
             id,
-            eligible,
+            eligible: arrival,
             times: RequestTimes { arrival, ..RequestTimes::default() },
             prompt_tokens: prompt.len(),
             tokens: prompt,

@@ -13,6 +13,7 @@ use super::block_hash::BLOCK_TOKENS;
 use super::block_pool::BlockPool;
 use super::config::{ConfigError, EngineConfig};
 use super::cost::{Batch, StepCost};
+use super::frontend::Frontend;
 use super::outcome::{Begin, Counters, Emission, FinishReason, Snapshot, StepOutcome};
 use super::request::{NewRequest, Request, RequestId};
 use super::sampler::output_token;
@@ -45,11 +46,26 @@ pub struct Engine {
     cost: StepCost,
     speed: f64,
     pool: BlockPool,
+    frontend: Frontend,
     waiting: VecDeque<Request>,
     /// In the order of admission.
     running: Vec<Request>,
-    in_flight: Option<(Duration, Batch)>,
+    in_flight: Option<InFlight>,
     counters: Counters,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct InFlight {
+    ends: Duration,
+    batch: Batch,
+    computing_share: f64,
+}
+
+impl InFlight {
+    fn begun(self) -> Begin {
+        let Self { ends, batch, computing_share } = self;
+        Begin::Step { ends, batch, computing_share }
+    }
 }
 
 impl Engine {
@@ -63,7 +79,8 @@ impl Engine {
             config,
             cost,
             speed: 1.0,
-            pool: BlockPool::new(config.num_gpu_blocks),
+            pool: BlockPool::new(config.usable_blocks()),
+            frontend: Frontend::default(),
             waiting: VecDeque::new(),
             running: Vec::new(),
             in_flight: None,
@@ -99,9 +116,18 @@ impl Engine {
     /// See [`Self::check`].
     pub fn submit(&mut self, new: NewRequest) -> Result<(), SubmitError> {
         self.check(new.prompt.len(), new.max_tokens)?;
-        let eligible = new.arrival + self.cost.request();
-        self.waiting.push_back(Request::new(new, eligible));
+        self.pass_frontend(new.arrival);
+        self.frontend.push(Request::new(new), self.cost.frontend());
         Ok(())
+    }
+
+    /// Moves to the queue what the API server has done by `now`.
+    fn pass_frontend(&mut self, now: Duration) {
+        while let Some((done, mut request)) = self.frontend.pop(now) {
+            request.eligible = done + self.cost.request();
+            self.waiting.push_back(request);
+        }
+        self.frontend.advance(now);
     }
 
     /// Drops a request at once and frees its blocks; `false` when it is not (or no longer) known.
@@ -113,11 +139,14 @@ impl Engine {
         }
         let before = self.waiting.len();
         self.waiting.retain(|request| request.id != id);
-        self.waiting.len() < before
+        self.waiting.len() < before || self.frontend.remove(id)
     }
 
-    /// Empties the prefix cache; refused while any request holds blocks.
-    pub fn reset_prefix_cache(&mut self) -> bool {
+    /// Empties the prefix cache; refused while any request holds blocks, unless running requests are preempted first.
+    pub fn reset_prefix_cache(&mut self, preempt: bool) -> bool {
+        while preempt && !self.running.is_empty() {
+            self.preempt_last();
+        }
         self.pool.reset()
     }
 
@@ -126,7 +155,7 @@ impl Engine {
     pub fn snapshot(&self) -> Snapshot {
         Snapshot {
             running: self.running.len(),
-            waiting: self.waiting.len(),
+            waiting: self.waiting.len() + self.frontend.len(),
             kv_cache_usage: 1.0 - self.pool.free() as f64 / self.pool.total() as f64,
             counters: self.counters,
         }
@@ -134,25 +163,30 @@ impl Engine {
 
     /// Schedules a step that starts at `now`. While a step is in flight, answers with that one.
     pub fn begin_step(&mut self, now: Duration) -> Begin {
-        if let Some((ends, batch)) = self.in_flight {
-            return Begin::Step { ends, batch };
+        if let Some(step) = self.in_flight {
+            return step.begun();
         }
+        self.pass_frontend(now);
         let mut budget = self.config.max_num_batched_tokens as usize;
         if !self.schedule_running(&mut budget) {
             self.admit_waiting(now, &mut budget);
         }
         if self.running.is_empty() {
-            return self.waiting.front().map_or(Begin::Idle, |request| Begin::IdleUntil(request.eligible.max(now)));
+            let queued = self.waiting.front().map(|request| request.eligible);
+            let arriving = self.frontend.next_done().map(|done| done + self.cost.request());
+            return queued.or(arriving).map_or(Begin::Idle, |time| Begin::IdleUntil(time.max(now)));
         }
         let batch = self.batch();
-        let ends = now + self.cost.step(&batch, self.speed);
-        self.in_flight = Some((ends, batch));
-        Begin::Step { ends, batch }
+        let graph = batch.tokens() <= self.config.graph_tokens();
+        let time = self.cost.step(&batch, graph, self.speed);
+        let step = InFlight { ends: now + time.duration, batch, computing_share: time.computing_share };
+        self.in_flight = Some(step);
+        step.begun()
     }
 
     /// Ends the step in flight and yields its tokens; `None` when there is none.
     pub fn finish_step(&mut self) -> Option<StepOutcome> {
-        let (ended, batch) = self.in_flight.take()?;
+        let InFlight { ends: ended, batch, computing_share: _ } = self.in_flight.take()?;
         let mut emissions = Vec::with_capacity(batch.output_tokens as usize);
         for request in &mut self.running {
             let yields = request.yields_token();
@@ -201,6 +235,7 @@ impl Engine {
             self.pool.release(&std::mem::take(&mut request.blocks));
             request.registered_blocks = 0;
             request.computed_tokens = 0;
+            request.scheduled_tokens = 0;
             self.counters.preemptions += 1;
             self.waiting.push_front(request);
         }
@@ -219,6 +254,11 @@ impl Engine {
             let cached = hits.len() * BLOCK_TOKENS;
             let tokens = (request.tokens.len() - cached).min(*budget);
             let missing = request.missing_blocks(cached + tokens) - hits.len();
+            // A prompt that is computed in chunks is admitted only when all of it fits, lest it be preempted midway.
+            let whole = request.missing_blocks(request.tokens.len()) - hits.len();
+            if !self.pool.fits(&hits, whole) {
+                break;
+            }
             let Some(blocks) = self.pool.acquire(&hits, missing) else { break };
             request.blocks = blocks;
             request.registered_blocks = hits.len();
@@ -290,6 +330,8 @@ fn emit(request: &mut Request, ended: Duration, counters: &mut Counters) -> Emis
         request: request.id,
         token,
         prompt_tokens: request.prompt_tokens as u32,
+        cached_prompt_tokens: request.cached_prompt_tokens as u32,
+        max_tokens: request.max_tokens as u32,
         output_tokens: output_tokens as u32,
         since_previous,
         finish,

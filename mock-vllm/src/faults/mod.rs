@@ -1,10 +1,13 @@
-//! Faults on demand: each is one way in which a real server or GPU fails, switched on by `--fault KIND[=VALUE]`.
+//! Faults on demand: each is one way in which a real server or GPU fails, switched on by `--fault KIND[=VALUE]` or,
+//! where that is enabled, by `/admin/faults`.
 
-mod parse;
+mod active;
 mod plan;
+mod text;
 
-pub use parse::FaultParseError;
+pub use active::ActiveFaults;
 pub use plan::{Fate, FaultPlan, GpuFaults, ServerFaults};
+pub use text::{FAULT_KINDS, FaultParseError};
 
 use std::num::NonZeroU64;
 use std::time::Duration;
@@ -26,6 +29,12 @@ pub enum Fault {
     ResetNotDone,
     /// The server stays in its loading state.
     NeverReady,
+    /// Loading takes that much longer.
+    SlowStart(Duration),
+    /// From that uptime on new connections are refused; those that are open live on.
+    RefuseConnections(Duration),
+    /// A stream sends no oftener than once in that time; what is due meanwhile leaves together.
+    SlowStream(Duration),
     /// The GPU throttles for heat from that uptime on.
     GpuThrottle(Duration),
     /// The GPU's sensors give no values.

@@ -1,4 +1,4 @@
-//! The faults of one process, sorted by who has them.
+//! The faults of one server, sorted by who has them.
 
 use std::num::NonZeroU64;
 use std::time::Duration;
@@ -7,12 +7,12 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::{Fault, ResetReply};
 
-/// All faults of one process; the last one of a kind counts.
+/// All faults of one server; the last one of a kind counts.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct FaultPlan {
-    /// Faults of each server.
+    /// Faults of the server.
     pub server: ServerFaults,
-    /// Faults of each GPU, and of their machine.
+    /// Faults of its GPU, and of their machine.
     pub gpu: GpuFaults,
 }
 
@@ -33,6 +33,12 @@ pub struct ServerFaults {
     pub reset_not_done: bool,
     /// [`Fault::NeverReady`].
     pub never_ready: bool,
+    /// [`Fault::SlowStart`].
+    pub slow_start: Duration,
+    /// [`Fault::RefuseConnections`].
+    pub refuse_connections_after: Option<Duration>,
+    /// [`Fault::SlowStream`].
+    pub slow_stream: Option<Duration>,
 }
 
 /// Faults of a GPU; see [`Fault`] for each.
@@ -65,6 +71,9 @@ impl FromIterator<Fault> for FaultPlan {
                 Fault::ResetRefused(reply) => plan.server.reset_refused = Some(reply),
                 Fault::ResetNotDone => plan.server.reset_not_done = true,
                 Fault::NeverReady => plan.server.never_ready = true,
+                Fault::SlowStart(delay) => plan.server.slow_start = delay,
+                Fault::RefuseConnections(after) => plan.server.refuse_connections_after = Some(after),
+                Fault::SlowStream(gap) => plan.server.slow_stream = Some(gap),
                 Fault::GpuThrottle(after) => plan.gpu.throttle_after = Some(after),
                 Fault::SensorsUnavailable => plan.gpu.sensors_unavailable = true,
                 Fault::EnergyCounterReset(after) => plan.gpu.energy_counter_reset_after = Some(after),

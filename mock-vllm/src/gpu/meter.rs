@@ -33,15 +33,18 @@ struct Step {
 }
 
 impl LoadMeter {
-    /// Records a step. Steps come in order of time and do not overlap.
-    pub fn record(&mut self, board: &Board, starts: Duration, ends: Duration, batch: &Batch) {
+    /// Records a step, of which the GPU computes for `computing_share`. Steps come in order of time and do not overlap.
+    ///
+    /// The utilisation counts the whole step, as NVML's does: it asks whether any kernel ran, not how densely.
+    pub fn record(&mut self, board: &Board, starts: Duration, ends: Duration, batch: &Batch, computing_share: f64) {
         let tokens = f64::from(batch.tokens());
         let prefill = if tokens > 0.0 { f64::from(batch.prefill_tokens) / tokens } else { 0.0 };
         self.steps.push_back(Step {
             starts,
             ends,
-            intensity: board.intensity(tokens),
-            memory: (prefill * board.prefill_memory_percent + (1.0 - prefill) * board.decode_memory_percent) / 100.0,
+            intensity: board.intensity(tokens) * computing_share,
+            memory: (prefill * board.prefill_memory_percent + (1.0 - prefill) * board.decode_memory_percent) / 100.0
+                * computing_share,
         });
     }
 
@@ -81,12 +84,13 @@ mod tests {
         let board = Profile::Tiny.figures().board;
         let decode = Batch { decode_sequences: 1000, ..Batch::default() };
         let mut meter = LoadMeter::default();
-        meter.record(&board, ms(0), ms(50), &decode);
-        meter.record(&board, ms(80), ms(130), &decode);
+        meter.record(&board, ms(0), ms(50), &decode, 1.0);
+        meter.record(&board, ms(80), ms(130), &decode, 0.5);
         let first = meter.take(ms(100));
         let second = meter.take(ms(200));
         assert!((first.busy - 0.7).abs() < 1e-9 && (second.busy - 0.3).abs() < 1e-9);
-        assert!((first.intensity - 0.7).abs() < 1e-9 && (first.memory - 0.7 * 0.8).abs() < 1e-9);
+        assert!((first.intensity - 0.6).abs() < 1e-9 && (first.memory - 0.6 * 0.8).abs() < 1e-9);
+        assert!((second.intensity - 0.15).abs() < 1e-9, "a GPU that waits half of the time draws half");
         assert_eq!(meter.take(ms(300)), Load::default());
     }
 }

@@ -1,14 +1,10 @@
-//! `H100Nvl`: an 8B model on one H100 NVL, fitted to published figures.
+//! `H100Nvl`: an 8B model on one H100 NVL, solved from published ratios.
 //!
 //! Source: "Confidential AI: what's the catch?", Llama 3.1 8B on `Standard_NC40ads_H100_v5` against
 //! `Standard_NCC40ads_H100_v5`: 132 tokens a second for one sequence; under confidential computing 6.9 % fewer, TTFT
-//! 19 % longer, and about 15 % less throughput at saturation. The publication gives ratios, not the coefficients:
-//! - The decode coefficients and the prefill coefficient are those of the H200 scaled by memory bandwidth (4.8 to 3.9
-//!   TB/s) and by dense compute (989 to 835 Tflop/s); `base_us` then meets 132 tokens a second after 512 tokens.
-//! - `per_step_us` and `per_output_token_us` meet -6.9 % for one sequence and -15 % in a closed loop of 128 requests
-//!   (512 tokens in, 128 out); token ids are four bytes, so `per_prefill_token_us` is small; `per_request_us` meets the
-//!   TTFT after 512 tokens. The test `figures_of_the_publication_come_out_of_the_mechanism` holds all four.
-//! - Loading under confidential computing is bound by encrypted copies; its factor is an assumption.
+//! 19 % longer, and about 15 % less throughput at saturation. The publication gives ratios, not the coefficients; how
+//! they follow is in `fit/publication.rs`, and the test `figures_of_the_publication_come_out_of_the_mechanism` holds
+//! all four. Loading under confidential computing is bound by encrypted copies; its factor is an assumption.
 
 use std::time::Duration;
 
@@ -18,23 +14,26 @@ use crate::gpu::Board;
 
 /// Also the cost on other GPUs of this generation, for want of figures.
 pub(super) const CONFIDENTIAL: ConfidentialCost = ConfidentialCost {
-    per_request_us: 5410.0,
-    per_step_us: 530.0,
+    per_request_us: 5467.0,
+    per_step_us: 532.1,
     per_prefill_token_us: 0.5,
-    per_output_token_us: 29.7,
+    per_output_token_us: 29.4,
     load_factor: 1.8,
 };
 
 pub(super) const FIGURES: ProfileFigures = ProfileFigures {
     cost: StepCost {
-        per_request_us: 10_580.0,
-        base_us: 7542.0,
-        per_decode_sequence_us: 24.5,
-        per_prefill_token_us: 28.5,
-        per_kv_token_us: 0.016,
-        prefill_tile_tokens: 22.5,
+        per_request_us: 8883.0,
+        frontend_us: 805.5,
+        base_us: 7544.0,
+        per_decode_sequence_us: 5.815,
+        per_prefill_token_us: 27.44,
+        per_kv_token_us: 0.045_23,
+        prefill_tile_tokens: 47.19,
+        launch_us: 23_390.0,
         confidential: None,
     },
+    step_fixed_us: 3010.0,
     confidential: CONFIDENTIAL,
     load_time: Duration::from_secs(40),
     num_gpu_blocks: 32_700,

@@ -1,13 +1,10 @@
 //! `H200`: an 8B Llama shape on one H200, fitted to measurements of vLLM 0.25.1.
 //!
-//! Data: `vllm bench serve` against a real server (CUDA graphs, `max-num-seqs` 128, random prompts), reduced to
-//! medians in `tests/data/h200-8b-medians.json`. Method: least squares on relative errors.
-//! - Decode: TPOT at concurrency 1 and ITL at 4, 16 and 64 against (1, sequences, KV tokens read) gives `base_us`,
-//!   `per_decode_sequence_us`, `per_kv_token_us`; residuals under 1.3 %.
-//! - Prefill: TTFT at concurrency 1 for 128, 512, 2,048 and 8,192 tokens against (1, n, n^2 / 2); the constant less
-//!   the base is `per_request_us`, the last coefficient is `per_kv_token_us / prefill_tile_tokens`. Residuals are
-//!   6, -16, 8 and -1 %: the measured TTFT of the short prompts is not linear.
-//! - Board: nvidia-smi at 1 Hz around the same runs, and NVML's answers at idle and under a full load.
+//! Data, method, residuals and the points left out are in `fit/` and in this crate's README; the example `fit` writes
+//! the coefficients that stand here, and a test holds that they are the same. Attention in a prefill follows from the
+//! shape. Of the base, what reading the weights at 83 % of 4.8 TB/s does not explain is fixed.
+//!
+//! Board: nvidia-smi at 1 Hz around the same runs, and NVML's answers at idle and under a full load.
 //!
 //! No confidential run on this GPU is available: its cost is that of [`super::h100_nvl`], whose mechanism it shares.
 
@@ -19,14 +16,17 @@ use crate::gpu::Board;
 
 pub(super) const FIGURES: ProfileFigures = ProfileFigures {
     cost: StepCost {
-        per_request_us: 10_580.0,
-        base_us: 4646.6,
-        per_decode_sequence_us: 19.9,
-        per_prefill_token_us: 24.1,
-        per_kv_token_us: 0.012_97,
-        prefill_tile_tokens: 21.6,
+        per_request_us: 8883.0,
+        frontend_us: 805.5,
+        base_us: 4671.0,
+        per_decode_sequence_us: 5.815,
+        per_prefill_token_us: 23.17,
+        per_kv_token_us: 0.036_75,
+        prefill_tile_tokens: 45.41,
+        launch_us: 23_390.0,
         confidential: None,
     },
+    step_fixed_us: 900.0,
     confidential: h100_nvl::CONFIDENTIAL,
     load_time: Duration::from_secs(30),
     num_gpu_blocks: 53_317,

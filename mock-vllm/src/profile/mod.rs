@@ -2,14 +2,17 @@
 
 mod h100_nvl;
 mod h200;
+mod shape;
 mod tiny;
 
 use std::time::Duration;
 
 use clap::ValueEnum;
 
-use crate::engine::{ConfidentialCost, StepCost};
+use crate::engine::{BLOCK_TOKENS, ConfidentialCost, StepCost};
 use crate::gpu::Board;
+
+pub use shape::{ModelShape, ModelSize};
 
 /// Which model on which GPU is simulated.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, ValueEnum)]
@@ -29,6 +32,8 @@ pub enum Profile {
 pub struct ProfileFigures {
     /// Cost of a step with confidential computing off.
     pub cost: StepCost,
+    /// Part of the base of a step that does not go into reading the weights.
+    pub step_fixed_us: f64,
     /// What confidential computing adds when it is on.
     pub confidential: ConfidentialCost,
     /// Time from the start until the server answers, with confidential computing off.
@@ -64,6 +69,36 @@ impl Profile {
 }
 
 impl ProfileFigures {
+    /// The figures of another model on the same GPU, predicted from the sizes that decide each cost.
+    ///
+    /// Reading weights grows with their bytes, prefill with the parameters that a token passes, reading the cache with
+    /// its bytes a token, attention in a prefill with layers and width, launching with the layers; loading grows with
+    /// the weights, which also take their place from the KV blocks.
+    #[must_use]
+    pub fn of_model(self, size: ModelSize) -> Self {
+        let (fitted, shape) = (ModelSize::default().shape(), size.shape());
+        let weights = shape.active_weight_bytes() / fitted.active_weight_bytes();
+        let kv_bytes = shape.kv_bytes_per_token() / fitted.kv_bytes_per_token();
+        let layers = f64::from(shape.layers) / f64::from(fitted.layers);
+        let attention = layers * f64::from(shape.attention_width) / f64::from(fitted.attention_width);
+        let cost = StepCost {
+            base_us: self.step_fixed_us + (self.cost.base_us - self.step_fixed_us) * weights,
+            per_prefill_token_us: self.cost.per_prefill_token_us * weights,
+            per_kv_token_us: self.cost.per_kv_token_us * kv_bytes,
+            prefill_tile_tokens: self.cost.prefill_tile_tokens * kv_bytes / attention,
+            launch_us: self.cost.launch_us * layers,
+            ..self.cost
+        };
+        let block_bytes = fitted.kv_bytes_per_token() * BLOCK_TOKENS as f64;
+        let kv_pool_bytes = f64::from(self.num_gpu_blocks) * block_bytes + fitted.weight_bytes() - shape.weight_bytes();
+        Self {
+            cost,
+            load_time: self.load_time.mul_f64(shape.weight_bytes() / fitted.weight_bytes()),
+            num_gpu_blocks: (kv_pool_bytes / (block_bytes * kv_bytes)).max(0.0) as u32,
+            ..self
+        }
+    }
+
     /// Cost of a step.
     #[must_use]
     pub fn step_cost(&self, confidential: bool) -> StepCost {
@@ -89,6 +124,29 @@ mod tests {
     fn names_are_read_whatever_their_case(#[case] name: &str, #[case] expected: Profile) {
         assert_eq!(Profile::from_str(name, true).unwrap(), expected);
         assert_eq!(Profile::from_str(expected.name(), false).unwrap(), expected);
+    }
+
+    #[test]
+    fn the_fitted_size_is_left_as_it_is() {
+        for profile in Profile::value_variants() {
+            let figures = profile.figures();
+            assert_eq!(figures.of_model(ModelSize::B8), figures, "{}", profile.name());
+        }
+    }
+
+    #[test]
+    fn a_larger_model_costs_more_and_leaves_less_room_for_its_cache() {
+        let figures = Profile::H100Nvl.figures();
+        let sizes = [ModelSize::B1, ModelSize::B8, ModelSize::B24, ModelSize::B32].map(|size| figures.of_model(size));
+        assert!(sizes.is_sorted_by(|small, large| {
+            let (less, more) = (small.cost, large.cost);
+            less.base_us < more.base_us
+                && less.per_prefill_token_us < more.per_prefill_token_us
+                && less.launch_us < more.launch_us
+                && small.load_time < large.load_time
+                && small.num_gpu_blocks > large.num_gpu_blocks
+        }));
+        assert!(sizes[3].num_gpu_blocks > 4000, "a 32B model fits an H100 NVL");
     }
 
     #[test]

@@ -13,13 +13,16 @@ use crate::gpu::Board;
 pub(super) const FIGURES: ProfileFigures = ProfileFigures {
     cost: StepCost {
         per_request_us: 800.0,
+        frontend_us: 0.0,
         base_us: 2900.0,
         per_decode_sequence_us: 120.0,
         per_prefill_token_us: 30.0,
         per_kv_token_us: 0.02,
         prefill_tile_tokens: 20.0,
+        launch_us: 0.0,
         confidential: None,
     },
+    step_fixed_us: 900.0,
     confidential: ConfidentialCost {
         per_request_us: 2500.0,
         per_step_us: 180.0,

@@ -4,6 +4,9 @@
 pub(super) const REQUEST_TOKENS: &[f64] =
     &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10_000.0];
 
+/// Answers to a prompt.
+pub(super) const CHOICES: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0];
+
 /// Tokens of a step.
 pub(super) const ITERATION_TOKENS: &[f64] =
     &[1.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 2048.0, 4096.0, 8192.0, 16_384.0];
@@ -24,5 +27,8 @@ pub(super) const REQUEST: &[f64] = &[
     1920.0, 7680.0,
 ];
 
-/// Seconds by which an emission is late: timers tick each millisecond, and 5 ms is the bar for the 99th percentile.
-pub(super) const LATENESS: &[f64] = &[0.0005, 0.001, 0.0015, 0.002, 0.003, 0.004, 0.005, 0.0075, 0.01, 0.025, 0.1, 1.0];
+/// Seconds by which an emission is late: 5 ms is the bar for the 99th percentile.
+pub(super) const LATENESS: &[f64] = &[
+    0.000_1, 0.000_2, 0.000_5, 0.001, 0.001_5, 0.002, 0.002_5, 0.003, 0.003_5, 0.004, 0.004_5, 0.005, 0.006, 0.007_5,
+    0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 1.0,
+];

@@ -5,22 +5,22 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::serve::ListenerExt;
 use thiserror::Error;
-use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::api;
+use super::door::{Door, hold};
 use super::driver::drive;
 use super::handle::EngineHandle;
 use super::machine::Machine;
-use super::metrics::{MetricLabels, Metrics};
+use super::metrics::{Lateness, MetricLabels, Metrics};
 use super::state::{ServerSettings, ServerState};
-use crate::engine::{ConfigError, Engine, EngineConfig};
-use crate::faults::FaultPlan;
+use crate::engine::{ConfigError, Engine, EngineConfig, StepCost};
+use crate::faults::{ActiveFaults, Fault};
 use crate::gpu::{GpuFileError, gpu_uuid};
-use crate::profile::Profile;
+use crate::profile::{ModelSize, Profile, ProfileFigures};
 
 /// Time for connections to end by themselves after a shutdown; one that stands in the middle of a request is cut then.
 const GRACE: Duration = Duration::from_secs(1);
@@ -40,6 +40,10 @@ pub struct FleetConfig {
     pub engine: EngineConfig,
     /// Model and GPU.
     pub profile: Profile,
+    /// Size of the model.
+    pub model_size: ModelSize,
+    /// Cost of a step in place of the profile's, for measuring the simulator itself.
+    pub step_cost: Option<StepCost>,
     /// Whether confidential computing is on.
     pub confidential: bool,
     /// Seed of answers, identities and random faults.
@@ -51,11 +55,21 @@ pub struct FleetConfig {
     /// Where the machine's GPUs are shown.
     pub gpu_file: Option<PathBuf>,
     /// Faults.
-    pub faults: FaultPlan,
+    pub faults: Vec<Fault>,
+    /// Whether `/admin/faults` is served.
+    pub admin: bool,
     /// Version given by `/version`, which also decides the shape of some answers.
     pub version: String,
     /// Added to the profile's time of loading.
     pub start_delay: Duration,
+}
+
+impl FleetConfig {
+    /// Figures of the model on the GPU.
+    #[must_use]
+    pub fn figures(&self) -> ProfileFigures {
+        self.profile.figures().of_model(self.model_size)
+    }
 }
 
 /// Why a process cannot start.
@@ -118,6 +132,15 @@ pub enum ServeError {
         #[source]
         source: std::io::Error,
     },
+    /// The system gives no timer.
+    #[error("cannot set a timer for the server on {address}: raise the limit of open files")]
+    Timer {
+        /// Where the server listened.
+        address: SocketAddr,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
     /// The GPU file cannot be written.
     #[error(transparent)]
     GpuFile(#[from] GpuFileError),
@@ -132,13 +155,14 @@ pub struct Fleet {
 
 struct BoundServer {
     ordinal: u32,
-    listener: TcpListener,
+    socket: TcpSocket,
     address: SocketAddr,
     engine: EngineHandle,
+    faults: ActiveFaults,
 }
 
 impl Fleet {
-    /// Builds the engines, binds all ports and shows the GPUs; connections queue up from here on.
+    /// Builds the engines, binds all ports and shows the GPUs; connections are refused until a server has loaded.
     ///
     /// # Errors
     /// When the settings contradict each other, a port cannot be bound, or the GPU file cannot be written.
@@ -147,13 +171,17 @@ impl Fleet {
         for (ordinal, port) in (config.ordinal..).zip(ports(config.port, config.servers)?) {
             let engine = build_engine(&config)?;
             let listen = |source| BindError::Listen { host: config.host.clone(), port, source };
-            let listener = TcpListener::bind((config.host.as_str(), port)).await.map_err(listen)?;
-            let address = listener.local_addr().map_err(listen)?;
-            servers.push(BoundServer { ordinal, listener, address, engine });
+            let socket = resolve(&config.host, port).await.and_then(hold).map_err(listen)?;
+            let address = socket.local_addr().map_err(listen)?;
+            let faults = ActiveFaults::new(config.faults.clone());
+            servers.push(BoundServer { ordinal, socket, address, engine, faults });
         }
         let gpus = servers
             .iter()
-            .map(|server| (gpu_uuid(config.seed, &config.arm, server.ordinal), server.engine.clone()))
+            .map(|server| {
+                let uuid = gpu_uuid(config.seed, &config.arm, server.ordinal);
+                (uuid, server.engine.clone(), server.faults.clone())
+            })
             .collect();
         let mut machine = Machine::new(gpus, &config);
         machine.show().await?;
@@ -172,8 +200,8 @@ impl Fleet {
     /// When a server crashes by its fault, or the system refuses a service.
     pub async fn serve(self, shutdown: CancellationToken) -> Result<(), ServeError> {
         let Self { config, servers, machine } = self;
-        let figures = config.profile.figures();
-        let ready_at = Instant::now() + figures.load_time(config.confidential) + config.start_delay;
+        let started = Instant::now();
+        let ready_at = started + config.figures().load_time(config.confidential) + config.start_delay;
         // Ends everything, also when one server fails.
         let halt = shutdown.child_token();
         let mut tasks: JoinSet<Result<(), ServeError>> = JoinSet::new();
@@ -187,11 +215,10 @@ impl Fleet {
                 version: config.version.clone(),
                 seed: config.seed,
                 ordinal: server.ordinal,
-                faults: config.faults.server,
-                ready_at,
+                faults: server.faults.clone(),
             };
-            tracing::info!(ordinal = server.ordinal, address = %server.address, "serving");
-            tasks.spawn(serve_one(server, settings, halt.clone()));
+            let times = StartTimes { started, ready_at };
+            tasks.spawn(serve_one(server, settings, times, config.admin, halt.clone()));
         }
         let mut outcome = Ok(());
         while let Some(ended) = tasks.join_next().await {
@@ -205,8 +232,9 @@ impl Fleet {
 }
 
 fn build_engine(config: &FleetConfig) -> Result<EngineHandle, BindError> {
-    let figures = config.profile.figures();
-    let engine = Engine::new(config.engine, figures.step_cost(config.confidential))?;
+    let figures = config.figures();
+    let cost = config.step_cost.unwrap_or_else(|| figures.step_cost(config.confidential));
+    let engine = Engine::new(config.engine, cost)?;
     let labels = MetricLabels {
         model: config.model.clone(),
         profile: config.profile.name(),
@@ -228,25 +256,57 @@ fn ports(first: u16, servers: u32) -> Result<Vec<u16>, BindError> {
         .ok_or(BindError::PortRange { port: first, servers })
 }
 
-async fn serve_one(server: BoundServer, settings: ServerSettings, halt: CancellationToken) -> Result<(), ServeError> {
-    let BoundServer { ordinal: _, listener, address, engine } = server;
+async fn resolve(host: &str, port: u16) -> std::io::Result<SocketAddr> {
+    let mut addresses = tokio::net::lookup_host((host, port)).await?;
+    addresses.next().ok_or_else(|| std::io::Error::from(std::io::ErrorKind::AddrNotAvailable))
+}
+
+/// When a server started, and when it will have loaded should no fault delay it.
+#[derive(Clone, Copy)]
+struct StartTimes {
+    started: Instant,
+    ready_at: Instant,
+}
+
+async fn serve_one(
+    server: BoundServer,
+    settings: ServerSettings,
+    times: StartTimes,
+    admin: bool,
+    halt: CancellationToken,
+) -> Result<(), ServeError> {
+    let BoundServer { ordinal, socket, address, engine, faults } = server;
+    if halt.run_until_cancelled(loaded(times.ready_at, &faults)).await.is_none() {
+        return Ok(());
+    }
+    let accept = |source| ServeError::Accept { address, source };
+    let door = Door::open(socket, faults, times.started).map_err(accept)?;
+    tracing::info!(ordinal, %address, "serving");
     let state = Arc::new(ServerState::new(settings, halt.clone()));
     let crashed = state.crashed.clone();
-    let driver = tokio::spawn(drive(engine, halt.clone()));
-    let listener = listener.tap_io(|connection| {
-        // Without it chunks wait for acknowledgements; a connection that refuses is served late, not wrongly.
-        let _ = connection.set_nodelay(true);
-    });
-    let serving = axum::serve(listener, api::routes(state)).with_graceful_shutdown(halt.clone().cancelled_owned());
+    let driver = tokio::spawn(drive(engine.clone(), halt.clone()));
+    let serving = axum::serve(door, api::routes(state, admin)).with_graceful_shutdown(halt.clone().cancelled_owned());
     let outcome = tokio::select! {
-        served = serving.into_future() => served.map_err(|source| ServeError::Accept { address, source }),
+        served = serving.into_future() => served.map_err(accept),
         () = crashed.cancelled() => Err(ServeError::Crashed { address }),
         () = grace_over(&halt) => Ok(()),
     };
     halt.cancel();
     // The driver ends by itself now, and breaks off what is under way; a panic in it goes on.
-    driver.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
-    outcome
+    let driven = driver.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+    if let Some(Lateness { tokens, mean_ms, p99_at_most_ms }) = engine.metrics().lateness() {
+        tracing::info!(ordinal, tokens, mean_ms, p99_at_most_ms, "lateness of streamed tokens");
+    }
+    outcome.and(driven.map_err(|source| ServeError::Timer { address, source }))
+}
+
+/// Completes when the server has loaded, which a fault may put off for ever.
+async fn loaded(ready_at: Instant, faults: &ActiveFaults) {
+    let faults = faults.plan().server;
+    tokio::time::sleep_until((ready_at + faults.slow_start).into()).await;
+    if faults.never_ready {
+        std::future::pending::<()>().await;
+    }
 }
 
 async fn grace_over(halt: &CancellationToken) {

@@ -6,8 +6,8 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use super::mailbox::{Receiver, Sender, mailbox};
 use super::metrics::Metrics;
 use crate::engine::{Begin, Engine, FinishReason, NewRequest, RequestId, SamplingKey, Snapshot, SubmitError, TokenId};
 use crate::gpu::{Board, Load, LoadMeter};
@@ -34,7 +34,7 @@ struct Live {
 }
 
 struct Sink {
-    sender: UnboundedSender<Event>,
+    sender: Sender<Event>,
     choice: u32,
 }
 
@@ -110,13 +110,21 @@ impl EngineHandle {
         self.0.origin + time
     }
 
-    /// Submits answers that belong together; all or none.
+    /// Whether a request of that size could be served.
+    ///
+    /// # Errors
+    /// See [`Engine::check`].
+    pub fn check(&self, prompt_tokens: usize, max_tokens: u32) -> Result<(), SubmitError> {
+        self.live().engine.check(prompt_tokens, max_tokens)
+    }
+
+    /// Submits answers that belong together, `choices_per_prompt` to each prompt; all or none.
     ///
     /// # Errors
     /// When one of them can never be served.
-    pub fn submit(&self, submissions: Vec<Submission>) -> Result<Generation, SubmitError> {
+    pub fn submit(&self, submissions: Vec<Submission>, choices_per_prompt: u32) -> Result<Generation, SubmitError> {
         let arrival = self.elapsed();
-        let (sender, events) = unbounded_channel();
+        let (sender, events) = mailbox();
         let mut live = self.live();
         for submission in &submissions {
             live.engine.check(submission.prompt.len(), submission.max_tokens)?;
@@ -142,7 +150,8 @@ impl EngineHandle {
         }
         drop(live);
         self.0.submitted.notify_one();
-        Ok(Generation { handle: self.clone(), events, open })
+        let groups = vec![Group::default(); open.len().div_ceil(choices_per_prompt.max(1) as usize)];
+        Ok(Generation { handle: self.clone(), events, open, choices_per_prompt, groups })
     }
 
     /// Completes when a request was submitted since the last call.
@@ -153,8 +162,8 @@ impl EngineHandle {
     pub(super) fn begin_step(&self, now: Duration) -> Begin {
         let mut live = self.live();
         let begun = live.engine.begin_step(now);
-        if let Begin::Step { ends, batch } = begun {
-            live.meter.record(&self.0.board, now, ends, &batch);
+        if let Begin::Step { ends, batch, computing_share } = begun {
+            live.meter.record(&self.0.board, now, ends, &batch, computing_share);
         }
         begun
     }
@@ -165,8 +174,7 @@ impl EngineHandle {
         let due = self.instant(outcome.ended);
         for emission in &outcome.emissions {
             let Some(sink) = live.sinks.get(&emission.request) else { continue };
-            // A receiver that is gone has aborted, or is about to: nothing is owed to it.
-            let _ = sink.sender.send(Event {
+            sink.sender.send(Event {
                 choice: sink.choice,
                 token: emission.token,
                 output_tokens: emission.output_tokens,
@@ -200,10 +208,10 @@ impl EngineHandle {
         self.live().engine.set_speed(speed);
     }
 
-    /// Empties the prefix cache; `false` when running requests hold blocks.
+    /// Empties the prefix cache, see [`Engine::reset_prefix_cache`].
     #[must_use]
-    pub fn reset_prefix_cache(&self) -> bool {
-        self.live().engine.reset_prefix_cache()
+    pub fn reset_prefix_cache(&self, preempt: bool) -> bool {
+        self.live().engine.reset_prefix_cache(preempt)
     }
 
     /// The engine's state.
@@ -222,33 +230,54 @@ impl EngineHandle {
 /// Answers on their way; dropping it aborts those that are not finished.
 pub struct Generation {
     handle: EngineHandle,
-    events: UnboundedReceiver<Event>,
+    events: Receiver<Event>,
     /// The unfinished answers' ids, by choice.
     open: Vec<Option<RequestId>>,
+    choices_per_prompt: u32,
+    /// What the answers to each prompt have come to.
+    groups: Vec<Group>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Group {
+    ended: u32,
+    most_output_tokens: u32,
 }
 
 impl Generation {
-    /// The next token of any of the answers; `None` when all are finished or the server is closed.
-    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Event>> {
-        loop {
-            let polled = self.events.poll_recv(context);
-            if let Poll::Ready(Some(event)) = polled {
-                let open = &mut self.open[event.choice as usize];
-                if open.is_none() {
-                    // An answer that a stop string has ended may still have tokens under way.
-                    continue;
-                }
-                if event.finish.is_some() {
-                    *open = None;
-                }
-            }
-            return polled;
-        }
+    /// Moves the tokens that are due to the end of `into`; ready with `false` when none will come any more.
+    pub fn poll_take(&self, context: &Context<'_>, into: &mut Vec<Event>) -> Poll<bool> {
+        self.events.poll_take(context, into)
     }
 
-    /// The next token, as [`Self::poll_next`].
-    pub async fn next(&mut self) -> Option<Event> {
-        std::future::poll_fn(|context| self.poll_next(context)).await
+    /// Waits for tokens, as [`Self::poll_take`].
+    pub async fn take(&self, into: &mut Vec<Event>) -> bool {
+        std::future::poll_fn(|context| self.poll_take(context, into)).await
+    }
+
+    /// Whether a token still belongs to its answer: one that a stop string has ended may have others under way.
+    pub fn accepts(&mut self, event: &Event) -> bool {
+        let open = &mut self.open[event.choice as usize];
+        if open.is_none() {
+            return false;
+        }
+        if event.finish.is_some() {
+            *open = None;
+        }
+        let group = &mut self.groups[(event.choice / self.choices_per_prompt) as usize];
+        group.most_output_tokens = group.most_output_tokens.max(event.output_tokens);
+        if event.finish.is_some() {
+            self.end(event.choice);
+        }
+        true
+    }
+
+    fn end(&mut self, choice: u32) {
+        let group = &mut self.groups[(choice / self.choices_per_prompt) as usize];
+        group.ended += 1;
+        if group.ended == self.choices_per_prompt {
+            self.handle.metrics().observe_prompt(self.choices_per_prompt, group.most_output_tokens);
+        }
     }
 
     /// Whether every answer has had its last token.
@@ -262,6 +291,7 @@ impl Generation {
         if let Some(id) = self.open[choice as usize].take() {
             self.handle.abort(id);
             self.handle.metrics().count_stopped();
+            self.end(choice);
         }
     }
 }

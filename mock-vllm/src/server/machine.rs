@@ -9,14 +9,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::fleet::FleetConfig;
 use super::handle::EngineHandle;
-use crate::faults::GpuFaults;
+use crate::faults::{ActiveFaults, GpuFaults};
 use crate::gpu::{BoardState, GpuFileError, SAMPLE_PERIOD, confidential_compute, write_gpu_file};
 
 /// All GPUs of the process.
 pub struct Machine {
     slots: Vec<Slot>,
     confidential: bool,
-    faults: GpuFaults,
     protected_memory_mib: u64,
     file: Option<PathBuf>,
     started: Instant,
@@ -27,24 +26,26 @@ pub struct Machine {
 struct Slot {
     uuid: String,
     engine: EngineHandle,
+    faults: ActiveFaults,
     board: BoardState,
 }
 
 impl Machine {
-    /// A machine of one board for each server, given with its GPU's UUID.
+    /// A machine of one board for each server, given with its GPU's UUID and faults.
     #[must_use]
-    pub fn new(servers: Vec<(String, EngineHandle)>, config: &FleetConfig) -> Self {
-        let board = config.profile.figures().board;
-        let faults = config.faults.gpu;
+    pub fn new(servers: Vec<(String, EngineHandle, ActiveFaults)>, config: &FleetConfig) -> Self {
+        let board = config.figures().board;
         let protected_memory_mib = board.memory_total_mib * servers.len() as u64;
         let slots = servers
             .into_iter()
-            .map(|(uuid, engine)| Slot { uuid, engine, board: BoardState::new(board, faults) })
+            .map(|(uuid, engine, faults)| {
+                let board = BoardState::new(board, faults.plan().gpu);
+                Slot { uuid, engine, faults, board }
+            })
             .collect();
         Self {
             slots,
             confidential: config.confidential,
-            faults,
             protected_memory_mib,
             file: config.gpu_file.clone(),
             started: Instant::now(),
@@ -75,7 +76,10 @@ impl Machine {
         let gpus = self.advance(elapsed.saturating_sub(self.advanced));
         self.advanced = elapsed;
         let Some(path) = self.file.clone() else { return Ok(()) };
-        let state = confidential_compute(self.confidential, &self.faults, elapsed, self.protected_memory_mib);
+        // The state is the machine's: it flips when the fault of any of its servers says so.
+        let flips = self.slots.iter().filter_map(|slot| slot.faults.plan().gpu.confidential_flip_after);
+        let faults = GpuFaults { confidential_flip_after: flips.min(), ..GpuFaults::default() };
+        let state = confidential_compute(self.confidential, &faults, elapsed, self.protected_memory_mib);
         let written = tokio::task::spawn_blocking(move || write_gpu_file(&path, state, gpus)).await;
         // The write is only cancelled together with the runtime.
         written.unwrap_or(Ok(()))
@@ -86,7 +90,7 @@ impl Machine {
         self.slots
             .iter_mut()
             .map(|slot| {
-                slot.board.advance(period, slot.engine.take_load());
+                slot.board.advance(period, slot.engine.take_load(), slot.faults.plan().gpu);
                 slot.engine.set_speed(slot.board.speed());
                 slot.board.readings(&slot.uuid, now_unix_us)
             })

@@ -3,15 +3,41 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use prometheus::{
-    Encoder, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
-};
+use prometheus::core::Collector;
+use prometheus::{Encoder, Gauge, Histogram, IntCounter, IntCounterVec, IntGauge, Registry, TextEncoder};
 
 use super::buckets;
+use super::registrar::Registrar;
 use crate::engine::{Counters, Emission, FinishReason, Snapshot, StepOutcome};
 
 /// Reasons under which vLLM counts finished requests.
 const FINISHED_REASONS: [&str; 5] = ["stop", "length", "abort", "error", "repetition"];
+
+/// Where prompt tokens come from.
+const COMPUTED: &str = "local_compute";
+const CACHED: &str = "local_cache_hit";
+
+/// Counters of what this server does not have; vLLM shows them all the same.
+const UNUSED_COUNTERS: [(&str, &str); 4] = [
+    (
+        "vllm:external_prefix_cache_queries_total",
+        "External prefix cache queries, in terms of number of queried tokens.",
+    ),
+    ("vllm:external_prefix_cache_hits_total", "External prefix cache hits, in terms of number of cached tokens."),
+    ("vllm:mm_cache_queries_total", "Multi-modal cache queries, in terms of number of queried items."),
+    ("vllm:mm_cache_hits_total", "Multi-modal cache hits, in terms of number of cached items."),
+];
+
+/// How late tokens left a server.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Lateness {
+    /// Number of tokens.
+    pub tokens: u64,
+    /// Mean, in milliseconds.
+    pub mean_ms: f64,
+    /// Upper bound of the histogram's bucket that holds the 99th percentile, in milliseconds.
+    pub p99_at_most_ms: f64,
+}
 
 /// What the labels of a server's metrics say.
 #[derive(Clone, Debug)]
@@ -33,16 +59,22 @@ pub struct Metrics {
     registry: Registry,
     running: IntGauge,
     waiting: IntGauge,
+    waiting_for_capacity: IntGauge,
     kv_cache_usage: Gauge,
     prefix_cache_queries: IntCounter,
     prefix_cache_hits: IntCounter,
     preemptions: IntCounter,
     prompt_tokens: IntCounter,
     prompt_tokens_cached: IntCounter,
+    prompt_tokens_by_source: IntCounterVec,
     generation_tokens: IntCounter,
     request_success: IntCounterVec,
     request_prompt_tokens: Histogram,
     request_generation_tokens: Histogram,
+    request_prefill_kv_computed_tokens: Histogram,
+    request_max_num_generation_tokens: Histogram,
+    request_params_n: Histogram,
+    request_params_max_tokens: Histogram,
     iteration_tokens: Histogram,
     time_to_first_token: Histogram,
     inter_token_latency: Histogram,
@@ -63,7 +95,7 @@ impl Metrics {
     pub fn new(labels: &MetricLabels) -> prometheus::Result<Self> {
         let common =
             HashMap::from([("engine".to_owned(), "0".to_owned()), ("model_name".to_owned(), labels.model.clone())]);
-        let r = Registrar { registry: Registry::new(), common };
+        let r = Registrar::new(common);
         let request_success = IntCounterVec::new(
             r.opts("vllm:request_success_total", "Count of successfully processed requests."),
             &["finished_reason"],
@@ -71,7 +103,7 @@ impl Metrics {
         for reason in FINISHED_REASONS {
             request_success.with_label_values(&[reason]);
         }
-        r.registry.register(Box::new(request_success.clone()))?;
+        r.register(request_success.clone())?;
         r.info(
             r.opts("vllm:cache_config_info", "Information of the LLMEngine CacheConfig")
                 .const_label("block_size", crate::engine::BLOCK_TOKENS.to_string())
@@ -84,7 +116,33 @@ impl Metrics {
                 .const_label("profile", labels.profile)
                 .const_label("confidential", labels.confidential.to_string()),
         )?;
+        let waiting_by_reason = r.gauges(
+            "vllm:num_requests_waiting_by_reason",
+            "Number of waiting requests by reason.",
+            "reason",
+            &["capacity", "deferred"],
+        )?;
+        let sleep_state = r.gauges(
+            "vllm:engine_sleep_state",
+            "Engine sleep state.",
+            "sleep_state",
+            &["awake", "weights_offloaded", "discard_all"],
+        )?;
+        sleep_state.with_label_values(&["awake"]).set(1);
+        for (name, help) in UNUSED_COUNTERS {
+            r.counter(name, help)?;
+        }
+        let prompt_tokens_by_source = IntCounterVec::new(
+            r.opts("vllm:prompt_tokens_by_source_total", "Number of prompt tokens by source."),
+            &["source"],
+        )?;
+        for source in [COMPUTED, CACHED, "external_kv_transfer"] {
+            prompt_tokens_by_source.with_label_values(&[source]);
+        }
+        r.register(prompt_tokens_by_source.clone())?;
         Ok(Self {
+            prompt_tokens_by_source,
+            waiting_for_capacity: waiting_by_reason.with_label_values(&["capacity"]),
             running: r.gauge("vllm:num_requests_running", "Number of requests in model execution batches.")?,
             waiting: r.gauge("vllm:num_requests_waiting", "Number of requests waiting to be processed.")?,
             kv_cache_usage: r.share("vllm:kv_cache_usage_perc", "KV-cache usage. 1 means 100 percent usage.")?,
@@ -107,6 +165,26 @@ impl Metrics {
             request_generation_tokens: r.histogram(
                 "vllm:request_generation_tokens",
                 "Number of generation tokens processed.",
+                buckets::REQUEST_TOKENS,
+            )?,
+            request_prefill_kv_computed_tokens: r.histogram(
+                "vllm:request_prefill_kv_computed_tokens",
+                "Histogram of new KV tokens computed during prefill (excluding cached tokens).",
+                buckets::REQUEST_TOKENS,
+            )?,
+            request_max_num_generation_tokens: r.histogram(
+                "vllm:request_max_num_generation_tokens",
+                "Histogram of maximum number of requested generation tokens.",
+                buckets::REQUEST_TOKENS,
+            )?,
+            request_params_n: r.histogram(
+                "vllm:request_params_n",
+                "Histogram of the n request parameter.",
+                buckets::CHOICES,
+            )?,
+            request_params_max_tokens: r.histogram(
+                "vllm:request_params_max_tokens",
+                "Histogram of the max_tokens request parameter.",
                 buckets::REQUEST_TOKENS,
             )?,
             iteration_tokens: r.histogram(
@@ -159,7 +237,7 @@ impl Metrics {
                 "Time between the moment when a streamed token is due and when it is handed to the connection.",
                 buckets::LATENESS,
             )?,
-            registry: r.registry,
+            registry: r.into_registry(),
         })
     }
 
@@ -175,7 +253,15 @@ impl Metrics {
         ] {
             counter.inc_by(total.saturating_sub(counter.get()));
         }
-        self.iteration_tokens.observe(f64::from(outcome.batch.tokens()));
+        let cached = counters.prompt_tokens_cached;
+        for (source, total) in [(COMPUTED, counters.prompt_tokens.saturating_sub(cached)), (CACHED, cached)] {
+            let counter = self.prompt_tokens_by_source.with_label_values(&[source]);
+            counter.inc_by(total.saturating_sub(counter.get()));
+        }
+        // As in vLLM a prompt counts whole in the step that ends it, but for what the cache held.
+        let prompts = outcome.emissions.iter().filter(|emission| emission.since_previous.is_none());
+        let computed: u32 = prompts.map(|emission| emission.prompt_tokens - emission.cached_prompt_tokens).sum();
+        self.iteration_tokens.observe(f64::from(computed) + outcome.emissions.len() as f64);
         for emission in &outcome.emissions {
             self.observe_token(emission, outcome.ended);
         }
@@ -200,6 +286,9 @@ impl Metrics {
         let decode_s = between(first_token, ended);
         self.request_prompt_tokens.observe(f64::from(emission.prompt_tokens));
         self.request_generation_tokens.observe(f64::from(emission.output_tokens));
+        self.request_params_max_tokens.observe(f64::from(emission.max_tokens));
+        self.request_prefill_kv_computed_tokens
+            .observe(f64::from(emission.prompt_tokens - emission.cached_prompt_tokens));
         self.e2e_latency.observe(between(emission.times.arrival, ended));
         self.queue_time.observe(between(emission.times.arrival, scheduled));
         self.prefill_time.observe(between(scheduled, first_token));
@@ -208,6 +297,12 @@ impl Metrics {
         if emission.output_tokens > 1 {
             self.time_per_output_token.observe(decode_s / f64::from(emission.output_tokens - 1));
         }
+    }
+
+    /// Counts a prompt all of whose `n` answers have ended, the longest with so many tokens.
+    pub fn observe_prompt(&self, n: u32, most_output_tokens: u32) {
+        self.request_params_n.observe(f64::from(n));
+        self.request_max_num_generation_tokens.observe(f64::from(most_output_tokens));
     }
 
     /// Counts a request that a stop string ended.
@@ -229,6 +324,21 @@ impl Metrics {
         self.emission_lateness.observe(lateness.as_secs_f64());
     }
 
+    /// How late tokens were handed to their connections; `None` when none was.
+    #[must_use]
+    pub fn lateness(&self) -> Option<Lateness> {
+        let families = self.emission_lateness.collect();
+        let histogram = families.first()?.get_metric().first()?.get_histogram();
+        let tokens = histogram.get_sample_count();
+        let rank = (tokens as f64 * 0.99).ceil() as u64;
+        let bucket = histogram.get_bucket().iter().find(|bucket| bucket.cumulative_count() >= rank);
+        (tokens > 0).then(|| Lateness {
+            tokens,
+            mean_ms: histogram.get_sample_sum() / tokens as f64 * 1e3,
+            p99_at_most_ms: bucket.map_or(f64::INFINITY, |bucket| bucket.upper_bound() * 1e3),
+        })
+    }
+
     /// The text of `/metrics`, with the engine's state as of `snapshot`.
     ///
     /// # Errors
@@ -236,6 +346,7 @@ impl Metrics {
     pub fn render(&self, snapshot: &Snapshot) -> prometheus::Result<Vec<u8>> {
         self.running.set(snapshot.running as i64);
         self.waiting.set(snapshot.waiting as i64);
+        self.waiting_for_capacity.set(snapshot.waiting as i64);
         self.kv_cache_usage.set(snapshot.kv_cache_usage);
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
@@ -245,47 +356,4 @@ impl Metrics {
 
 fn python_bool(value: bool) -> &'static str {
     if value { "True" } else { "False" }
-}
-
-struct Registrar {
-    registry: Registry,
-    /// Labels of every metric.
-    common: HashMap<String, String>,
-}
-
-impl Registrar {
-    fn opts(&self, name: &str, help: &str) -> Opts {
-        Opts::new(name, help).const_labels(self.common.clone())
-    }
-
-    fn counter(&self, name: &str, help: &str) -> prometheus::Result<IntCounter> {
-        let counter = IntCounter::with_opts(self.opts(name, help))?;
-        self.registry.register(Box::new(counter.clone()))?;
-        Ok(counter)
-    }
-
-    fn gauge(&self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
-        let gauge = IntGauge::with_opts(self.opts(name, help))?;
-        self.registry.register(Box::new(gauge.clone()))?;
-        Ok(gauge)
-    }
-
-    fn share(&self, name: &str, help: &str) -> prometheus::Result<Gauge> {
-        let gauge = Gauge::with_opts(self.opts(name, help))?;
-        self.registry.register(Box::new(gauge.clone()))?;
-        Ok(gauge)
-    }
-
-    fn info(&self, opts: Opts) -> prometheus::Result<()> {
-        let gauge = IntGauge::with_opts(opts)?;
-        gauge.set(1);
-        self.registry.register(Box::new(gauge))
-    }
-
-    fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> prometheus::Result<Histogram> {
-        let opts = HistogramOpts::new(name, help).const_labels(self.common.clone()).buckets(buckets.to_vec());
-        let histogram = Histogram::with_opts(opts)?;
-        self.registry.register(Box::new(histogram.clone()))?;
-        Ok(histogram)
-    }
 }

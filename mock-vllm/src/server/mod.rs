@@ -2,11 +2,15 @@
 
 mod api;
 mod buckets;
+mod door;
 mod driver;
 mod fleet;
 mod handle;
 mod machine;
+mod mailbox;
 mod metrics;
+mod pacer;
+mod registrar;
 mod state;
 mod stop;
 mod tokenizer;

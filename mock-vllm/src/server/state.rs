@@ -1,12 +1,13 @@
 //! What the handlers of one server share.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio_util::sync::CancellationToken;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::handle::EngineHandle;
-use crate::faults::{Fate, ResetReply, ServerFaults};
+use crate::faults::{ActiveFaults, Fate, ResetReply, ServerFaults};
 
 /// What a server is made of.
 pub struct ServerSettings {
@@ -23,9 +24,7 @@ pub struct ServerSettings {
     /// Number among the servers of its arm.
     pub ordinal: u32,
     /// Faults.
-    pub faults: ServerFaults,
-    /// From when on the server is loaded.
-    pub ready_at: Instant,
+    pub faults: ActiveFaults,
 }
 
 /// One server's state.
@@ -36,6 +35,8 @@ pub struct ServerState {
     pub shutdown: CancellationToken,
     /// Cancelled when this server crashes.
     pub crashed: CancellationToken,
+    /// What replies say of the server: version and a digest of what is served, as vLLM's default.
+    pub system_fingerprint: String,
     generation_requests: AtomicU64,
     in_progress: AtomicI64,
 }
@@ -62,7 +63,9 @@ impl ServerState {
     /// State of a server that has not been asked anything.
     #[must_use]
     pub fn new(settings: ServerSettings, shutdown: CancellationToken) -> Self {
+        let digest = xxh3_64(settings.model.as_bytes()) as u32;
         Self {
+            system_fingerprint: format!("vllm-{}-{digest:08x}", settings.version),
             settings,
             shutdown,
             crashed: CancellationToken::new(),
@@ -71,10 +74,10 @@ impl ServerState {
         }
     }
 
-    /// Whether loading has ended.
+    /// The faults that are on.
     #[must_use]
-    pub fn is_ready(&self) -> bool {
-        !self.settings.faults.never_ready && Instant::now() >= self.settings.ready_at
+    pub fn faults(&self) -> ServerFaults {
+        self.settings.faults.plan().server
     }
 
     /// Numbers a generation request and decides its fate.
@@ -82,7 +85,7 @@ impl ServerState {
     pub fn ticket(&self) -> Ticket {
         let ordinal = self.generation_requests.fetch_add(1, Ordering::Relaxed) + 1;
         let server_seed = self.settings.seed.wrapping_add(u64::from(self.settings.ordinal));
-        Ticket { ordinal, fate: self.settings.faults.fate(server_seed, ordinal) }
+        Ticket { ordinal, fate: self.faults().fate(server_seed, ordinal) }
     }
 
     /// The part of a generation request's id that tells it from those of all other servers.
@@ -104,16 +107,16 @@ impl ServerState {
         self.in_progress.load(Ordering::Relaxed)
     }
 
-    /// Resets the prefix cache, or pretends to, and says what to answer.
+    /// Resets the prefix cache, or pretends to, and says what to answer; with `preempt` running requests start over.
     #[must_use]
-    pub fn reset_prefix_cache(&self) -> (ResetReply, bool) {
+    pub fn reset_prefix_cache(&self, preempt: bool) -> (ResetReply, bool) {
         let usual = ResetReply::of_version(&self.settings.version);
-        if let Some(reply) = self.settings.faults.reset_refused {
+        if let Some(reply) = self.faults().reset_refused {
             (reply, false)
-        } else if self.settings.faults.reset_not_done {
+        } else if self.faults().reset_not_done {
             (usual, true)
         } else {
-            (usual, self.settings.engine.reset_prefix_cache())
+            (usual, self.settings.engine.reset_prefix_cache(preempt))
         }
     }
 }

@@ -1,72 +1,76 @@
-//! What the fitted profiles give, against what they were fitted to.
+//! What the fitted profiles give, against what they were fitted to and what they had not seen.
 
-use serde::Deserialize;
 use teebench_mock_vllm::Profile;
 use teebench_mock_vllm::engine::EngineConfig;
+use teebench_mock_vllm::fit::{ErrorSummary, Fold, MeasuredPoints, Residuals, closed_loop, steady_throughput};
+use teebench_mock_vllm::profile::ModelSize;
 
-use crate::virtual_time::{LARGE, Run, Seen, closed_loop, engine, median, prompt};
+use crate::virtual_time::{LARGE, engine};
 
-#[derive(Deserialize)]
-struct Measured {
-    points: Vec<Point>,
+fn measured() -> MeasuredPoints {
+    serde_json::from_str(include_str!("../../fit/data/h200-8b.json")).unwrap()
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Point {
-    concurrency: usize,
-    input_tokens: usize,
-    output_tokens: u32,
-    requests: u32,
-    median_ttft_ms: f64,
-    median_tpot_ms: f64,
-    median_itl_ms: f64,
-    median_e2el_ms: f64,
+fn residuals() -> Residuals {
+    serde_json::from_str(include_str!("../../fit/residuals-h200.json")).unwrap()
 }
 
-fn simulate(point: &Point) -> Run {
-    let prompts = (0..point.requests).map(|owner| prompt(owner, point.input_tokens)).collect();
-    closed_loop(engine(LARGE, Profile::H200, false), point.concurrency, prompts, point.output_tokens)
-}
-
-fn within(what: &str, simulated: f64, measured: f64, tolerance: f64) {
-    let error = simulated / measured - 1.0;
-    assert!(error.abs() <= tolerance, "{what}: simulated {simulated:.3}, measured {measured:.3} ({error:+.3})");
+fn close(what: &str, left: f64, right: f64, tolerance: f64) {
+    assert!((left / right - 1.0).abs() <= tolerance, "{what}: {left} against {right}");
 }
 
 #[test]
-fn the_h200_profile_meets_the_measured_medians() {
-    let measured: Measured = serde_json::from_str(include_str!("../data/h200-8b-medians.json")).unwrap();
-    for point in measured.points {
-        let run = simulate(&point);
-        let name = format!("concurrency {}, {} tokens", point.concurrency, point.input_tokens);
-        let ttft = median(run.seen.values().map(Seen::ttft_ms));
-        let itl = median(run.seen.values().flat_map(Seen::itls_ms));
-        let e2el = median(run.seen.values().map(|seen| seen.ttft_ms() + seen.itls_ms().sum::<f64>()));
-        if point.concurrency == 1 {
-            within(&format!("{name}: TTFT"), ttft, point.median_ttft_ms, 0.17);
-            let tpot = median(run.seen.values().map(Seen::tpot_ms));
-            within(&format!("{name}: TPOT"), tpot, point.median_tpot_ms, 0.02);
-        } else {
-            within(&format!("{name}: ITL"), itl, point.median_itl_ms, 0.02);
+fn the_h200_profile_has_the_coefficients_of_the_fit() {
+    let fitted = residuals().coefficients.step_cost(&ModelSize::B8.shape());
+    let cost = Profile::H200.figures().cost;
+    for (what, profile, fitted) in [
+        ("per_request_us", cost.per_request_us, fitted.per_request_us),
+        ("frontend_us", cost.frontend_us, fitted.frontend_us),
+        ("base_us", cost.base_us, fitted.base_us),
+        ("per_decode_sequence_us", cost.per_decode_sequence_us, fitted.per_decode_sequence_us),
+        ("per_prefill_token_us", cost.per_prefill_token_us, fitted.per_prefill_token_us),
+        ("per_kv_token_us", cost.per_kv_token_us, fitted.per_kv_token_us),
+        ("prefill_tile_tokens", cost.prefill_tile_tokens, fitted.prefill_tile_tokens),
+        ("launch_us", cost.launch_us, fitted.launch_us),
+    ] {
+        close(what, profile, fitted, 1e-3);
+    }
+}
+
+/// The engine is run anew with the coefficients of each fold, so the file cannot say what the engine does not do.
+#[test]
+fn points_left_out_of_the_fit_are_predicted_within_the_bars() {
+    let measured = measured();
+    let recorded = residuals();
+    assert_eq!(recorded.folds.len(), measured.points.len());
+    let mut errors = Vec::new();
+    for (point, fold) in measured.points.iter().zip(&recorded.folds) {
+        let again = Fold::predict(point, fold.coefficients, measured.config(), &ModelSize::B8.shape()).unwrap();
+        for ((figure, now), (_, then)) in again.predicted.named().into_iter().zip(fold.predicted.named()) {
+            close(&format!("{} of {}: run the example `fit` again", figure, again.left_out), now, then, 1e-6);
         }
-        within(&format!("{name}: E2EL"), e2el, point.median_e2el_ms, 0.15);
+        errors.extend(again.errors().map(|(_, error)| error));
+    }
+    let summary = ErrorSummary::of(&errors);
+    assert!(summary.median < 0.10 && summary.p90 < 0.25 && summary.sign_test_p > 0.05, "{summary:?}");
+    for figure in 0..3 {
+        let of_figure: Vec<f64> = errors.iter().skip(figure).step_by(3).copied().collect();
+        let summary = ErrorSummary::of(&of_figure);
+        assert!(summary.median < 0.10 && summary.sign_test_p > 0.05, "figure {figure}: {summary:?}");
     }
 }
 
 /// Output tokens a second over the middle of a closed loop of 128 requests, where the batch is full.
 fn saturated_throughput(confidential: bool) -> f64 {
     let config = EngineConfig { max_num_batched_tokens: 2048, num_gpu_blocks: 32_700, ..LARGE };
-    let prompts = (0..768).map(|owner| prompt(owner, 512)).collect();
-    let run = closed_loop(engine(config, Profile::H100Nvl, confidential), 128, prompts, 128);
-    let steps = &run.steps[run.steps.len() / 4..run.steps.len() * 3 / 4];
-    let tokens: usize = steps[1..].iter().map(|step| step.emissions.len()).sum();
-    tokens as f64 / (steps[steps.len() - 1].ended - steps[0].ended).as_secs_f64()
+    let served = closed_loop(engine(config, Profile::H100Nvl, confidential), 128, 768, 512, 128).unwrap();
+    steady_throughput(&served)
 }
 
+/// Time to the first token in milliseconds, and tokens a second.
 fn one_sequence(confidential: bool) -> (f64, f64) {
-    let run = closed_loop(engine(LARGE, Profile::H100Nvl, confidential), 1, vec![prompt(0, 512)], 128);
-    (run.get(0).ttft_ms(), 1e3 / run.get(0).tpot_ms())
+    let served = closed_loop(engine(LARGE, Profile::H100Nvl, confidential), 1, 1, 512, 128).unwrap();
+    (served[0].ttft_ms().unwrap(), 127.0 * 1e3 / served[0].itls_ms().sum::<f64>())
 }
 
 #[test]

@@ -30,13 +30,14 @@ fn job() -> impl Strategy<Value = Job> {
 }
 
 fn config() -> impl Strategy<Value = EngineConfig> {
-    (1_u32..5, 8_u32..80, 8_u32..24, any::<bool>()).prop_map(|(seqs, batched, blocks, enable_prefix_caching)| {
+    (1_u32..5, 8_u32..80, 9_u32..25, any::<bool>()).prop_map(|(seqs, batched, blocks, enable_prefix_caching)| {
         EngineConfig {
             max_num_seqs: seqs,
             max_num_batched_tokens: batched,
             max_model_len: 128,
             num_gpu_blocks: blocks,
             enable_prefix_caching,
+            enforce_eager: false,
         }
     })
 }
@@ -80,7 +81,7 @@ proptest! {
         }
         let snapshot = run.engine.snapshot();
         prop_assert_eq!((snapshot.running, snapshot.waiting, snapshot.kv_cache_usage), (0, 0, 0.0));
-        prop_assert!(run.engine.reset_prefix_cache());
+        prop_assert!(run.engine.reset_prefix_cache(false));
     }
 
     #[test]

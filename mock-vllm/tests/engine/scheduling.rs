@@ -138,6 +138,18 @@ fn a_full_pool_preempts_the_latest_request_which_then_yields_the_same_tokens() {
 }
 
 #[test]
+fn a_prompt_waits_until_all_of_it_fits_though_its_first_chunk_would() {
+    // Ten blocks: the first request takes six, so four of the second's seven could be had.
+    let config = EngineConfig { max_model_len: 160, num_gpu_blocks: 11, ..SMALL };
+    let mut run = Run::new(tiny(config));
+    run.submit(request(0, AT_ONCE, prompt(0, 90), 3));
+    run.submit(request(1, AT_ONCE, prompt(1, 110), 1));
+    run.finish();
+    assert_eq!(shape(&run), [(64, 0), (26, 0), (0, 1), (0, 1), (64, 0), (46, 0)]);
+    assert_eq!(run.engine.snapshot().counters.preemptions, 0);
+}
+
+#[test]
 fn an_aborted_request_frees_its_place_and_its_blocks() {
     let mut run = Run::new(tiny(SMALL));
     for id in 0..6 {
@@ -150,7 +162,7 @@ fn an_aborted_request_frees_its_place_and_its_blocks() {
     run.finish();
     let lengths: Vec<usize> = (0..6).map(|id| run.get(id).tokens.len()).collect();
     assert_eq!(lengths, [1, 50, 50, 50, 50, 0]);
-    assert!(run.engine.reset_prefix_cache(), "no block is left behind");
+    assert!(run.engine.reset_prefix_cache(false), "no block is left behind");
 }
 
 #[test]
@@ -158,9 +170,9 @@ fn the_cache_is_reset_only_when_no_request_runs() {
     let mut run = Run::new(tiny(SMALL));
     run.submit(request(0, AT_ONCE, prompt(0, 40), 4));
     run.step();
-    assert!(!run.engine.reset_prefix_cache());
+    assert!(!run.engine.reset_prefix_cache(false));
     run.finish();
-    assert!(run.engine.reset_prefix_cache());
+    assert!(run.engine.reset_prefix_cache(false));
     let now = run.now;
     run.submit(request(1, now, prompt(0, 40), 4));
     run.finish();

@@ -8,13 +8,14 @@ use teebench_mock_vllm::engine::{
     Begin, Engine, EngineConfig, FinishReason, NewRequest, RequestId, SamplingKey, StepCost, StepOutcome, TokenId,
 };
 
-/// Settings that fit most tests: chunks of 64 tokens, 64 blocks.
+/// Settings that fit most tests: chunks of 64 tokens, 64 blocks that can be used.
 pub const SMALL: EngineConfig = EngineConfig {
     max_num_seqs: 4,
     max_num_batched_tokens: 64,
     max_model_len: 1024,
-    num_gpu_blocks: 64,
+    num_gpu_blocks: 65,
     enable_prefix_caching: true,
+    enforce_eager: false,
 };
 
 /// Settings of a real server.
@@ -24,6 +25,7 @@ pub const LARGE: EngineConfig = EngineConfig {
     max_model_len: 16_384,
     num_gpu_blocks: 53_317,
     enable_prefix_caching: true,
+    enforce_eager: false,
 };
 
 pub fn tiny(config: EngineConfig) -> Engine {
@@ -71,10 +73,6 @@ impl Seen {
 
     pub fn tpot_ms(&self) -> f64 {
         (self.times[self.times.len() - 1] - self.times[0]).as_secs_f64() * 1e3 / (self.times.len() - 1) as f64
-    }
-
-    pub fn itls_ms(&self) -> impl Iterator<Item = f64> {
-        self.times.windows(2).map(|pair| (pair[1] - pair[0]).as_secs_f64() * 1e3)
     }
 }
 

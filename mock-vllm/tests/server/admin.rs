@@ -5,20 +5,18 @@ use std::time::Duration;
 use reqwest::StatusCode;
 use rstest::rstest;
 use serde_json::{Value, json};
-use teebench_mock_vllm::server::FleetConfig;
+use teebench_mock_vllm::server::{BindError, Fleet, FleetConfig};
 
-use crate::harness::{MODEL, Simulator, completion, config, faulty, with};
+use crate::harness::{MODEL, Simulator, completion, config, events, faulty, with};
 
 const RESET: &str = "/reset_prefix_cache?reset_external=true";
 
 #[tokio::test]
-async fn while_loading_everything_is_unavailable() {
+async fn while_loading_connections_are_refused_and_the_port_is_held() {
     let simulator = Simulator::start(FleetConfig { start_delay: Duration::from_secs(3600), ..config() }).await;
-    for path in ["/health", "/v1/models", "/metrics"] {
-        assert_eq!(simulator.get(path).await.status(), StatusCode::SERVICE_UNAVAILABLE, "{path}");
-    }
-    let refused = simulator.post("/v1/completions", &completion("a", 4, 1)).await;
-    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(simulator.refuses(0).await);
+    let taken = FleetConfig { port: simulator.addresses[0].port(), ..config() };
+    assert!(matches!(Fleet::bind(taken).await, Err(BindError::Listen { .. })));
 }
 
 #[tokio::test]
@@ -28,6 +26,7 @@ async fn a_ready_server_says_who_it_is() {
     let models = simulator.get_json("/v1/models").await;
     assert_eq!((&models["object"], &models["data"][0]["id"]), (&json!("list"), &json!(MODEL)));
     assert_eq!(models["data"][0]["max_model_len"], 4096);
+    assert_eq!(models["data"][0]["permission"][0]["object"], "model_permission");
     assert_eq!(simulator.get_json("/load").await, json!({"server_load": 0}));
 }
 
@@ -38,6 +37,9 @@ async fn text_survives_tokenising() {
     let tokenized = simulator.post_json("/tokenize", &json!({"model": MODEL, "prompt": text})).await;
     assert_eq!(tokenized["count"], tokenized["tokens"].as_array().unwrap().len());
     assert_eq!(tokenized["max_model_len"], 4096);
+    assert_eq!(tokenized["token_strs"], Value::Null);
+    let strings = simulator.post_json("/tokenize", &json!({"prompt": "abcdef", "return_token_strs": true})).await;
+    assert_eq!(strings["token_strs"], json!(["abcd", "ef"]));
     let text_again = simulator.post_json("/detokenize", &json!({"tokens": tokenized["tokens"]})).await;
     assert_eq!(text_again, json!({"prompt": text}));
 }
@@ -79,4 +81,21 @@ async fn a_reset_is_refused_while_a_request_runs() {
     drop(running);
     simulator.metric_becomes("vllm:num_requests_running", |running| running == 0.0).await;
     assert_eq!(simulator.post_json(RESET, &Value::Null).await, json!({"success": true}));
+}
+
+#[tokio::test]
+async fn a_reset_that_may_preempt_empties_the_cache_under_a_running_request_which_still_gets_all_its_tokens() {
+    let simulator = Simulator::ready(FleetConfig { version: "0.26.0".to_owned(), ..config() }).await;
+    let request = with(completion("abc", 160, 400), &json!({"stream": true}));
+    let mut running = simulator.post("/v1/completions", &request).await;
+    let first = running.chunk().await.unwrap().unwrap();
+    let path = "/reset_prefix_cache?reset_running_requests=true";
+    assert_eq!(simulator.post_json(path, &Value::Null).await, json!({"success": true}));
+    let mut body = first.to_vec();
+    while let Some(chunk) = running.chunk().await.unwrap() {
+        body.extend_from_slice(&chunk);
+    }
+    let (events, done) = events(std::str::from_utf8(&body).unwrap());
+    assert_eq!((events.len(), done), (400, true));
+    assert_eq!(simulator.metric("vllm:num_preemptions_total").await, 1.0);
 }

@@ -28,7 +28,8 @@ async fn a_stream_opens_with_the_role_and_then_brings_the_answer() {
     assert!(done);
     assert_eq!(events.len(), 8);
     assert_eq!(events[0]["choices"][0]["delta"], json!({"role": "assistant", "content": ""}));
-    assert!(events[1].get("usage").is_none(), "chat chunks leave the usage out until the end");
+    assert!(events[1].get("usage").is_none(), "chunks leave the usage out until the end");
+    assert!(whole["choices"][0]["message"].get("tool_calls").is_none(), "no tool was called");
     let text: String =
         events[1..7].iter().map(|event| event["choices"][0]["delta"]["content"].as_str().unwrap()).collect();
     assert_eq!(text, whole["choices"][0]["message"]["content"]);
@@ -55,4 +56,14 @@ async fn a_conversation_that_goes_on_finds_its_beginning_in_the_cache() {
     messages.push(json!({"role": "user", "content": "more"}));
     simulator.post("/v1/chat/completions", &conversation).await;
     assert!(simulator.metric("vllm:prefix_cache_hits_total").await >= 32.0);
+}
+
+#[tokio::test]
+async fn all_answers_are_opened_before_the_first_token() {
+    let simulator = Simulator::ready(config()).await;
+    let streamed = with(request(3), &json!({"stream": true, "n": 3}));
+    let response = simulator.post("/v1/chat/completions", &streamed).await;
+    let (events, _) = events(&response.text().await.unwrap());
+    let roles: Vec<bool> = events.iter().map(|event| event["choices"][0]["delta"].get("role").is_some()).collect();
+    assert_eq!(roles, [[true; 3].as_slice(), &[false; 9]].concat());
 }

@@ -23,6 +23,7 @@ async fn a_completion_has_vllms_fields_and_as_many_tokens_as_asked_for() {
         "system_fingerprint",
         "usage",
         "kv_transfer_params",
+        "metrics",
     ];
     assert_eq!(keys, expected);
     assert_eq!((&reply["object"], &reply["model"]), (&json!("text_completion"), &json!(MODEL)));
@@ -51,9 +52,28 @@ async fn a_stream_has_a_chunk_for_each_token_and_says_the_same_as_one_piece() {
     assert_eq!(streamed_text(tokens), whole["choices"][0]["text"]);
     assert!(tokens[..11].iter().all(|event| event["choices"][0]["finish_reason"].is_null()));
     assert_eq!(tokens[11]["choices"][0]["finish_reason"], "length");
-    assert!(tokens.iter().all(|event| event["usage"].is_null() && event["id"] == usage["id"]));
+    assert!(tokens.iter().all(|event| event.get("usage").is_none() && event["id"] == usage["id"]));
+    assert_eq!(usage["system_fingerprint"], whole["system_fingerprint"]);
     assert_eq!(usage["choices"], json!([]));
     assert_eq!(usage["usage"], json!({"prompt_tokens": 40, "total_tokens": 52, "completion_tokens": 12}));
+}
+
+#[rstest]
+#[case::usage_follows(true, None)]
+#[case::it_is_the_last(false, Some("vllm-0.25.1+simulated-"))]
+#[tokio::test]
+async fn the_last_chunk_of_a_stream_bears_the_fingerprint(#[case] include_usage: bool, #[case] expected: Option<&str>) {
+    let simulator = Simulator::ready(config()).await;
+    let options = json!({"stream": true, "stream_options": {"include_usage": include_usage}});
+    let response = simulator.post("/v1/completions", &with(completion("abc", 8, 2), &options)).await;
+    let (events, _) = events(&response.text().await.unwrap());
+    assert!(events[0].get("system_fingerprint").is_none());
+    let fingerprint = events[1].get("system_fingerprint").map(|value| value.as_str().unwrap());
+    match (fingerprint, expected) {
+        (None, None) => {}
+        (Some(fingerprint), Some(start)) => assert!(fingerprint.starts_with(start), "{fingerprint}"),
+        (fingerprint, expected) => panic!("{fingerprint:?}, expected {expected:?}"),
+    }
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use teebench_mock_vllm::Profile;
 use teebench_mock_vllm::engine::EngineConfig;
 use teebench_mock_vllm::faults::Fault;
+use teebench_mock_vllm::profile::ModelSize;
 use teebench_mock_vllm::server::{Fleet, FleetConfig, ServeError};
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -31,14 +32,18 @@ pub fn config() -> FleetConfig {
             max_model_len: 4096,
             num_gpu_blocks: 1024,
             enable_prefix_caching: true,
+            enforce_eager: false,
         },
         profile: Profile::Tiny,
+        model_size: ModelSize::B8,
+        step_cost: None,
         confidential: false,
         seed: 7,
         arm: String::new(),
         ordinal: 0,
         gpu_file: None,
-        faults: [].into_iter().collect(),
+        faults: Vec::new(),
+        admin: false,
         version: "0.25.1+simulated".to_owned(),
         start_delay: Duration::ZERO,
     }
@@ -62,10 +67,7 @@ impl Simulator {
     pub async fn ready(config: FleetConfig) -> Self {
         let simulator = Self::start(config).await;
         for server in 0..simulator.addresses.len() {
-            eventually("the server is ready", || async {
-                simulator.get_from(server, "/health").await.status() == StatusCode::OK
-            })
-            .await;
+            eventually("the server is ready", || simulator.accepts(server)).await;
         }
         simulator
     }
@@ -77,6 +79,18 @@ impl Simulator {
         let shutdown = CancellationToken::new();
         let serving = tokio::spawn(fleet.serve(shutdown.clone()));
         Self { client: Client::new(), addresses, serving, _end: shutdown.clone().drop_guard(), shutdown }
+    }
+
+    /// Whether a server takes connections and says that it is well.
+    pub async fn accepts(&self, server: usize) -> bool {
+        let health = self.client.get(self.url(server, "/health")).send().await;
+        health.is_ok_and(|response| response.status() == StatusCode::OK)
+    }
+
+    /// Whether a server refuses a new connection.
+    pub async fn refuses(&self, server: usize) -> bool {
+        let connected = tokio::net::TcpStream::connect(self.addresses[server]).await;
+        connected.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
     }
 
     pub fn url(&self, server: usize, path: &str) -> String {

@@ -62,6 +62,13 @@ async fn counters_and_histograms_agree_with_what_was_served() {
         ("vllm:e2e_request_latency_seconds_count", 2.0),
         ("vllm:request_generation_tokens_sum", 10.0),
         ("vllm:iteration_tokens_total_count", 10.0),
+        ("vllm:iteration_tokens_total_sum", 114.0),
+        ("vllm:prompt_tokens_by_source_total", 200.0),
+        ("vllm:num_requests_waiting_by_reason", 0.0),
+        ("vllm:request_params_max_tokens_sum", 10.0),
+        ("vllm:request_params_n_sum", 2.0),
+        ("vllm:request_max_num_generation_tokens_sum", 10.0),
+        ("vllm:request_prefill_kv_computed_tokens_sum", 104.0),
         ("vllm:num_requests_waiting", 0.0),
     ] {
         assert_eq!(sum_of(&text, name), Some(expected), "{name}");

@@ -8,7 +8,7 @@ use teebench_api::files::evidence::{Environment, Evidence, NonceDocument};
 
 use crate::clock;
 use crate::energy::ClockOffset;
-use crate::http::wire::{Clock, ErrorBody, Gpus, Health};
+use crate::http::wire::{Clock, Engine, ErrorBody, Gpus, Health};
 use crate::sampler::Sample;
 
 /// Most answers are small and immediate; the driver's calls behind some take a second at worst.
@@ -96,6 +96,14 @@ impl ProbeClient {
         // 503 is the answer of an engine that ended, and has the same body.
         let body = body(&url, response).await?;
         parse(&url, &body)
+    }
+
+    /// What the engine says of itself.
+    ///
+    /// # Errors
+    /// When the probe does not answer; what the engine does not tell is named in the answer.
+    pub async fn engine(&self) -> Result<Engine> {
+        self.get("/engine", &[]).await
     }
 
     /// How far the probe's clock is ahead of this machine's: the exchange with the least round trip of 20.

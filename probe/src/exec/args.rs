@@ -25,6 +25,9 @@ pub struct ExecArgs {
     /// Where the engine serves; its version is read there.
     #[arg(long, value_name = "URL")]
     pub engine_url: Option<String>,
+    /// Name by which the engine serves its model; with --engine-url, `/readyz` answers 200 once a token of it was served.
+    #[arg(long, value_name = "NAME", requires = "engine_url")]
+    pub served_model: Option<String>,
     /// Folder for the engine's output, engine.stdout.log and engine.stderr.log. Without it both go where the probe's
     /// own go.
     #[arg(long, value_name = "DIR")]

@@ -13,6 +13,7 @@ mod args;
 mod engine;
 mod guardian;
 mod parent;
+mod readiness;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -28,6 +29,8 @@ use tokio::time::Instant;
 
 pub use args::ExecArgs;
 pub use engine::{Ending, EngineState};
+pub use readiness::Readiness;
+use readiness::Started;
 
 use crate::cli::bad_input;
 use crate::environment::Machine;
@@ -78,6 +81,7 @@ async fn supervise(
     let parent = parent.map(parent::Parent::awaited).transpose()?;
     // Signals count from before the engine's start, so that none that follows is lost.
     let mut signals = Signals::listen()?;
+    let started = Started::now();
     let mut engine = match engine::Engine::start(args.command(), args.log_dir.as_deref(), guardian.pid()) {
         Ok(engine) => engine,
         Err(error) => return Ok(bad_input(error)),
@@ -85,12 +89,16 @@ async fn supervise(
     guardian.guard(engine.group()).context("the guardian process is gone")?;
 
     let (state, states) = watch::channel(EngineState::Running { pid: engine.group().as_raw() });
+    let service = Service::new(&args.program(), args.engine_url.as_deref(), args.served_model.as_deref())?;
+    let readiness = readiness::watch_for(service.clone(), started);
     let sampler = Sampler::start(Arc::clone(&source), args.pace())?;
     let probe = Arc::new(Probe {
         machine: Machine::new(source),
         sampler,
         engine: states,
-        service: Service::new(&args.program(), args.engine_url.as_deref())?,
+        readiness,
+        started_unix_ns: started.unix_ns,
+        service,
         node: args.node_hints(),
     });
     http::announce(&listener)?;

@@ -3,6 +3,8 @@
 //! | path | answer |
 //! | --- | --- |
 //! | `GET /healthz` | 200 while the engine runs, then 503 with how it ended |
+//! | `GET /readyz` | 200 once the engine has served a token of its model, and while it runs; else 503 with the reason |
+//! | `GET /engine` | what the engine says of itself: version, KV blocks, how long it took to be ready |
 //! | `GET /clock` | the probe's wall clock |
 //! | `GET /gpus` | the GPUs and where their readings come from |
 //! | `GET /samples?gpu&from&to` | samples of one GPU as lines of JSON |
@@ -35,7 +37,7 @@ pub use service::Service;
 
 use crate::environment::Machine;
 use crate::evidence::NodeHints;
-use crate::exec::EngineState;
+use crate::exec::{EngineState, Readiness};
 use crate::sampler::Sampler;
 
 /// A nonce document has under a kilobyte.
@@ -49,7 +51,11 @@ pub struct Probe {
     pub sampler: Sampler,
     /// What the engine is doing.
     pub engine: watch::Receiver<EngineState>,
-    /// How the engine is asked for its version.
+    /// Whether it has served a token.
+    pub readiness: watch::Receiver<Readiness>,
+    /// When it was started, in nanoseconds since the Unix epoch.
+    pub started_unix_ns: u64,
+    /// How the engine is asked.
     pub service: Service,
     /// What the scheduler knew of the node.
     pub node: NodeHints,
@@ -59,6 +65,8 @@ pub struct Probe {
 pub fn router(probe: Arc<Probe>) -> Router {
     Router::new()
         .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .route("/engine", get(health::engine))
         .route("/clock", get(health::clock))
         .route("/gpus", get(machine::gpus))
         .route("/samples", get(samples::samples))

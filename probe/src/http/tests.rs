@@ -23,6 +23,7 @@ struct Server {
     client: ProbeClient,
     address: SocketAddr,
     engine: watch::Sender<EngineState>,
+    readiness: watch::Sender<Readiness>,
     probe: Arc<Probe>,
 }
 
@@ -35,16 +36,19 @@ async fn spawn(router: Router) -> SocketAddr {
 
 async fn start(source: Arc<dyn GpuSource>, engine_url: Option<&str>) -> Server {
     let (engine, states) = watch::channel(EngineState::Running { pid: 4711 });
+    let (readiness, seen) = watch::channel(Readiness::Waiting { reason: "it loads".to_owned() });
     let pace = Pace::keeping(Duration::from_millis(10), Duration::from_millis(500), Duration::from_secs(1_000));
     let probe = Arc::new(Probe {
         machine: Machine::new(Arc::clone(&source)),
         sampler: Sampler::start(source, pace).unwrap(),
         engine: states,
-        service: Service::new("vllm", engine_url).unwrap(),
+        readiness: seen,
+        started_unix_ns: 1_700_000_000_000_000_000,
+        service: Service::new("vllm", engine_url, Some("llama")).unwrap(),
         node: NodeHints::default(),
     });
     let address = spawn(router(Arc::clone(&probe))).await;
-    Server { client: ProbeClient::new(&format!("http://{address}")).unwrap(), address, engine, probe }
+    Server { client: ProbeClient::new(&format!("http://{address}")).unwrap(), address, engine, readiness, probe }
 }
 
 /// A server with one simulated GPU of which some samples were taken.
@@ -78,6 +82,40 @@ async fn health_follows_the_engine() {
     assert_eq!(server.client.health().await.unwrap(), Health::Killed { signal: 9 });
     let (status, body, _) = server.text("/healthz").await;
     assert_eq!((status, body.as_str()), (503, r#"{"engine":"killed","signal":9}"#));
+}
+
+#[tokio::test]
+async fn readiness_is_a_served_token_of_an_engine_that_runs() {
+    let server = start(Arc::new(Absent::new("none")), None).await;
+    let (status, body, _) = server.text("/readyz").await;
+    assert!(status == 503 && body.contains("it loads"), "{status} {body}");
+    server.readiness.send_replace(Readiness::Ready { ready_seconds: 41.5 });
+    let (status, body, _) = server.text("/readyz").await;
+    assert_eq!((status, body.as_str()), (200, r#"{"ready_seconds":41.5}"#));
+    server.engine.send_replace(EngineState::Ended(Ending::Exited(3)));
+    let (status, body, _) = server.text("/readyz").await;
+    assert!(status == 503 && body.contains("exited with code 3"), "{status} {body}");
+}
+
+#[tokio::test]
+async fn the_engine_is_described_as_far_as_it_tells() {
+    let version = || async { Json(serde_json::json!({"version": "0.25.1"})) };
+    let metrics = || async { "vllm:cache_config_info{block_size=\"16\",num_gpu_blocks=\"7000\"} 1.0\n" };
+    let engine = spawn(Router::new().route("/version", get(version)).route("/metrics", get(metrics))).await;
+    let server = start(Arc::new(Absent::new("none")), Some(&format!("http://{engine}"))).await;
+    server.readiness.send_replace(Readiness::Ready { ready_seconds: 41.5 });
+    let told = server.client.engine().await.unwrap();
+    assert_eq!((told.version.as_deref(), told.num_gpu_blocks), (Some("vllm 0.25.1"), Some(7000)));
+    assert_eq!((told.served_model.as_deref(), told.ready_seconds, told.alive), (Some("llama"), Some(41.5), true));
+    assert_eq!(told.started_unix_ns, 1_700_000_000_000_000_000);
+    assert!(told.unreadable.is_empty(), "{:?}", told.unreadable);
+
+    let server = start(Arc::new(Absent::new("none")), None).await;
+    server.engine.send_replace(EngineState::Ended(Ending::Killed(9)));
+    let told = server.client.engine().await.unwrap();
+    assert_eq!((told.version, told.num_gpu_blocks, told.ready_seconds, told.alive), (None, None, None, false));
+    let unknown: Vec<_> = told.unreadable.keys().map(String::as_str).collect();
+    assert_eq!(unknown, ["num_gpu_blocks", "ready_seconds", "version"]);
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! Bodies that the server writes and the client reads.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use teebench_api::files::evidence::GpuIdentity;
 
@@ -68,6 +70,35 @@ impl From<EngineState> for Health {
             EngineState::Ended(Ending::Killed(signal)) => Self::Killed { signal },
         }
     }
+}
+
+/// Answer of `/engine`: what the executor needs to know of an engine that it may not ask itself.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub struct Engine {
+    /// The program's name and version, when the engine tells it.
+    pub version: Option<String>,
+    /// KV blocks of its pool, when the engine tells them.
+    pub num_gpu_blocks: Option<u64>,
+    /// Name by which it serves its model, when the probe was told.
+    pub served_model: Option<String>,
+    /// Seconds from its start to its first served token; absent before that.
+    pub ready_seconds: Option<f64>,
+    /// When it was started, in nanoseconds since the Unix epoch on the probe's clock; it differs after a restart.
+    pub started_unix_ns: u64,
+    /// Whether it runs.
+    pub alive: bool,
+    /// What is not known, and why.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unreadable: BTreeMap<String, String>,
+}
+
+/// Answer of `/readyz` when the engine is ready.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub struct Ready {
+    /// Seconds from the engine's start to its first served token.
+    pub ready_seconds: f64,
 }
 
 /// Body of a refusal.

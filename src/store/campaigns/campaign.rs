@@ -127,14 +127,6 @@ impl CampaignStore {
         self.objects().write(&path, campaign_yaml.to_vec()).await
     }
 
-    /// Bytes of the campaign's results.
-    ///
-    /// # Errors
-    /// The store cannot be listed.
-    pub async fn bytes(&self) -> Result<u64, StoreError> {
-        Ok(self.objects().list(&self.path("")).await?.iter().map(|object| object.size).sum())
-    }
-
     pub(super) fn objects(&self) -> &Objects {
         &self.shared.objects
     }

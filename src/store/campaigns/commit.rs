@@ -86,6 +86,14 @@ impl CampaignStore {
         self.read_attempt(&self.attempt_path(run, attempt)).await
     }
 
+    /// A file of an attempt, by its path in the attempt's directory; nothing when it is not there.
+    ///
+    /// # Errors
+    /// The store refuses.
+    pub async fn run_file(&self, run: &RunId, attempt: u32, path: &str) -> Result<Option<Bytes>, StoreError> {
+        self.objects().read(&below(&self.attempt_path(run, attempt), path)).await
+    }
+
     /// Commits an attempt that has no files but the operator's own word. The first commit stands.
     ///
     /// # Errors

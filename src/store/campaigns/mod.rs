@@ -23,7 +23,6 @@ pub use self::{
     commit::{Commit, Committed, run_json},
     error::StoreError,
     listing::{CampaignEntry, ListedFile, Listing, Place, place},
-    publish::Published,
     staging::{BlobWriter, Finished, Staging},
 };
 use self::{locks::Locks, objects::Objects};

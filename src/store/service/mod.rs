@@ -33,7 +33,7 @@ pub use self::{
     limits::Limits,
     read::CampaignList,
     refusal::{Refusal, RefusalCode},
-    tls::{Tls, TlsError},
+    tls::Tls,
 };
 use self::{tokens::Tokens, upload::Quotas};
 use super::{ResultsStore, StoreError};

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
+use serde::Deserialize;
 use serde_json::json;
 
 use super::error::ApiError;
@@ -22,9 +23,17 @@ pub async fn version(State(state): State<Arc<ServerState>>) -> Response {
 }
 
 pub async fn models(State(state): State<Arc<ServerState>>) -> Response {
+    let created = unix_seconds();
+    let permission = json!({
+        "id": format!("modelperm-{:016x}{:016x}", state.settings.seed, state.settings.ordinal),
+        "object": "model_permission", "created": created, "allow_create_engine": false, "allow_sampling": true,
+        "allow_logprobs": true, "allow_search_indices": false, "allow_view": true, "allow_fine_tuning": false,
+        "organization": "*", "group": null, "is_blocking": false,
+    });
     let model = json!({
-        "id": state.settings.model, "object": "model", "created": unix_seconds(), "owned_by": "vllm",
-        "root": state.settings.model, "parent": null, "max_model_len": state.settings.max_model_len, "permission": [],
+        "id": state.settings.model, "object": "model", "created": created, "owned_by": "vllm",
+        "root": state.settings.model, "parent": null, "max_model_len": state.settings.max_model_len,
+        "permission": [permission],
     });
     Json(json!({"object": "list", "data": [model]})).into_response()
 }
@@ -41,9 +50,16 @@ pub async fn metrics(State(state): State<Arc<ServerState>>) -> Response {
     }
 }
 
+/// What `/reset_prefix_cache` is asked; an external cache does not exist here, so asking for its reset changes nothing.
+#[derive(Deserialize)]
+pub struct ResetQuery {
+    #[serde(default)]
+    reset_running_requests: bool,
+}
+
 /// Status 200 whether or not the cache was reset, as vLLM: before 0.26 nothing tells, from then on the body does.
-pub async fn reset_prefix_cache(State(state): State<Arc<ServerState>>) -> Response {
-    let (reply, success) = state.reset_prefix_cache();
+pub async fn reset_prefix_cache(State(state): State<Arc<ServerState>>, Query(query): Query<ResetQuery>) -> Response {
+    let (reply, success) = state.reset_prefix_cache(query.reset_running_requests);
     match reply {
         ResetReply::Empty => StatusCode::OK.into_response(),
         ResetReply::Json => Json(json!({"success": success})).into_response(),

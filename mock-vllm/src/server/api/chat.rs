@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 use bytes::Bytes;
+use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -77,15 +78,15 @@ fn header(role: &str) -> Vec<TokenId> {
     tokenizer::encode(&format!("<|{role}|>"))
 }
 
-pub async fn handle(State(state): State<Arc<ServerState>>, body: Bytes) -> Response {
-    serve(state, |state| read(state, &body)).await
+pub async fn handle(State(state): State<Arc<ServerState>>, headers: HeaderMap, body: Bytes) -> Response {
+    serve(state, |state| read(state, &headers, &body)).await
 }
 
-fn read(state: &ServerState, body: &[u8]) -> Result<GenerateRequest, ApiError> {
-    let ChatRequest { messages, tools, params } = read_json(body)?;
+fn read(state: &ServerState, headers: &HeaderMap, body: &[u8]) -> Result<GenerateRequest, ApiError> {
+    let ChatRequest { messages, tools, params } = read_json(headers, body)?;
     params.validate(&state.settings.model)?;
     if messages.is_empty() {
-        return Err(ApiError::bad_request(Some("messages"), "messages must hold at least one message"));
+        return Err(ApiError::bad_request("messages must hold at least one message"));
     }
     let prompt = render(&messages, &tools.unwrap_or_default());
     Ok(GenerateRequest { endpoint: Endpoint::Chat, prompts: vec![prompt], params })

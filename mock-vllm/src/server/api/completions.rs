@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 use bytes::Bytes;
+use http::HeaderMap;
 use serde::Deserialize;
 
 use super::chunk::Endpoint;
@@ -17,7 +18,7 @@ use crate::server::tokenizer;
 
 #[derive(Deserialize)]
 struct CompletionRequest {
-    prompt: Prompts,
+    prompt: Option<Prompts>,
     #[serde(flatten)]
     params: Params,
 }
@@ -44,12 +45,16 @@ impl Prompts {
     }
 }
 
-pub async fn handle(State(state): State<Arc<ServerState>>, body: Bytes) -> Response {
-    serve(state, |state| read(state, &body)).await
+pub async fn handle(State(state): State<Arc<ServerState>>, headers: HeaderMap, body: Bytes) -> Response {
+    serve(state, |state| read(state, &headers, &body)).await
 }
 
-fn read(state: &ServerState, body: &[u8]) -> Result<GenerateRequest, ApiError> {
-    let CompletionRequest { prompt, params } = read_json(body)?;
+fn read(state: &ServerState, headers: &HeaderMap, body: &[u8]) -> Result<GenerateRequest, ApiError> {
+    let CompletionRequest { prompt, params } = read_json(headers, body)?;
+    let prompt =
+        prompt.filter(|prompt| !matches!(prompt, Prompts::Text(text) if text.is_empty())).ok_or_else(|| {
+            ApiError::invalid_body(Some("prompt"), "Either prompt or prompt_embeds must be provided and non-empty.")
+        })?;
     params.validate(&state.settings.model)?;
     Ok(GenerateRequest { endpoint: Endpoint::Completions, prompts: prompt.into_tokens(), params })
 }

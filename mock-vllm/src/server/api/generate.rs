@@ -8,7 +8,7 @@ use super::chunk::{Endpoint, ReplyHead};
 use super::error::ApiError;
 use super::params::Params;
 use super::{stream, unary};
-use crate::engine::{SamplingKey, TokenId, natural_output_tokens};
+use crate::engine::{SamplingKey, SubmitError, TokenId, natural_output_tokens};
 use crate::faults::Fate;
 use crate::server::handle::Submission;
 use crate::server::state::{ServerState, Ticket, unix_seconds};
@@ -53,7 +53,7 @@ async fn answer(
     let GenerateRequest { endpoint, prompts, params } = &request;
     let prompt_tokens = prompts.iter().map(|prompt| prompt.len() as u32).collect();
     let submissions = submissions(&state, *endpoint, prompts, params)?;
-    let generation = state.settings.engine.submit(submissions).map_err(ApiError::refused)?;
+    let generation = state.settings.engine.submit(submissions, params.choices()).map_err(ApiError::refused)?;
     let head = ReplyHead {
         endpoint: *endpoint,
         id: format!("{}-{}", endpoint.id_prefix(), state.request_id(ticket)),
@@ -61,6 +61,7 @@ async fn answer(
         model: state.settings.model.clone(),
         prompt_tokens,
         choices_per_prompt: params.choices(),
+        system_fingerprint: state.system_fingerprint.clone(),
     };
     let progress = state.enter();
     if params.streams() {
@@ -77,13 +78,15 @@ fn submissions(
     params: &Params,
 ) -> Result<Vec<Submission>, ApiError> {
     if prompts.is_empty() {
-        return Err(ApiError::bad_request(Some("prompt"), "give at least one prompt"));
+        return Err(ApiError::refused(SubmitError::EmptyPrompt));
     }
-    let mut submissions = Vec::with_capacity(prompts.len() * params.choices() as usize);
+    let mut submissions = Vec::new();
     for prompt in prompts {
         let max_tokens = params
             .max_tokens()
             .unwrap_or_else(|| endpoint.default_max_tokens(state.settings.max_model_len, prompt.len()));
+        state.settings.engine.check(prompt.len(), max_tokens).map_err(ApiError::refused)?;
+        params.validate_sampling(max_tokens)?;
         for choice in 0..params.choices() {
             let sampling_key = SamplingKey::new(state.settings.seed, params.seed(), prompt, choice);
             submissions.push(Submission {

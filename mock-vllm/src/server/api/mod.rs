@@ -1,10 +1,11 @@
-//! vLLM's HTTP interface: routes, and what every request passes before it reaches one.
+//! vLLM's HTTP interface: its routes.
 
 mod admin;
 mod chat;
 mod chunk;
 mod completions;
 mod error;
+mod faults;
 mod generate;
 mod params;
 mod stream;
@@ -14,22 +15,20 @@ mod unary;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::extract::DefaultBodyLimit;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http::{Method, StatusCode, Uri};
 use serde_json::json;
 
-use self::error::ApiError;
 use super::state::ServerState;
 
 /// Bodies of up to 64 MiB: token ids of a prompt as long as any model takes.
 const BODY_LIMIT_BYTES: usize = 64 << 20;
 
-/// All routes of one server.
-pub fn routes(state: Arc<ServerState>) -> Router {
-    Router::new()
+/// All routes of one server; with `admin` also those that vLLM does not have.
+pub fn routes(state: Arc<ServerState>, admin: bool) -> Router {
+    let router = Router::new()
         .route("/v1/completions", post(completions::handle))
         .route("/v1/chat/completions", post(chat::handle))
         .route("/v1/models", get(admin::models))
@@ -40,16 +39,13 @@ pub fn routes(state: Arc<ServerState>) -> Router {
         .route("/version", get(admin::version))
         .route("/load", get(admin::load))
         .route("/metrics", get(admin::metrics))
-        .route("/reset_prefix_cache", post(admin::reset_prefix_cache))
+        .route("/reset_prefix_cache", post(admin::reset_prefix_cache));
+    let router = if admin { router.route("/admin/faults", get(faults::list).put(faults::replace)) } else { router };
+    router
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(from_fn_with_state(state.clone(), refuse_while_loading))
         .layer(DefaultBodyLimit::max(BODY_LIMIT_BYTES))
         .with_state(state)
-}
-
-async fn refuse_while_loading(State(state): State<Arc<ServerState>>, request: Request, next: Next) -> Response {
-    if state.is_ready() { next.run(request).await } else { ApiError::loading().into_response() }
 }
 
 async fn not_found(_uri: Uri) -> Response {

@@ -1,5 +1,7 @@
 //! The parameters that both generation endpoints share, and reading a JSON body as vLLM does.
 
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -19,6 +21,7 @@ pub struct Params {
     stop: Option<OneOrMany>,
     ignore_eos: Option<bool>,
     seed: Option<i64>,
+    temperature: Option<f64>,
     cache_salt: Option<String>,
 }
 
@@ -35,8 +38,11 @@ enum OneOrMany {
     Many(Vec<String>),
 }
 
-/// Answers to a prompt are bounded, as each takes a place in the queue.
-const MAX_CHOICES: u32 = 128;
+/// Most answers to a prompt, vLLM's default of `VLLM_MAX_N_SEQUENCES`.
+const MAX_CHOICES: u32 = 16_384;
+
+/// Below it vLLM samples greedily.
+const GREEDY_TEMPERATURE: f64 = 1e-5;
 
 /// When the usage is told in a stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,25 +54,64 @@ pub struct UsageInStream {
 }
 
 impl Params {
-    /// Checks what does not depend on the prompt.
+    /// Checks what vLLM checks while it reads the body, and then the model.
     ///
     /// # Errors
-    /// When the model is not served, or a number is out of range.
+    /// When parameters contradict each other, or the model is not served.
     pub fn validate(&self, served_model: &str) -> Result<(), ApiError> {
-        if let Some(model) = self.model.as_ref().filter(|model| *model != served_model) {
-            return Err(ApiError::unknown_model(model));
-        }
-        if !(1..=MAX_CHOICES).contains(&self.choices()) {
-            return Err(ApiError::bad_request(
-                Some("n"),
-                format!("n must be from 1 to {MAX_CHOICES}, got {}.", self.choices()),
-            ));
-        }
         if self.stream_options.is_some() && !self.streams() {
-            return Err(ApiError::bad_request(
+            return Err(ApiError::invalid_body(
                 Some("stream_options"),
                 "Stream options can only be defined when `stream=True`.",
             ));
+        }
+        if self.cache_salt.as_ref().is_some_and(String::is_empty) {
+            return Err(ApiError::invalid_body(
+                Some("cache_salt"),
+                "Parameter 'cache_salt' must be a non-empty string if provided.",
+            ));
+        }
+        match self.model.as_ref().filter(|model| *model != served_model) {
+            Some(model) => Err(ApiError::unknown_model(model)),
+            None => Ok(()),
+        }
+    }
+
+    /// Checks what vLLM checks once the prompt is tokenised and the limit of output tokens is known.
+    ///
+    /// # Errors
+    /// When a parameter of sampling is out of range.
+    pub fn validate_sampling(&self, max_tokens: u32) -> Result<(), ApiError> {
+        let n = self.choices();
+        if n < 1 {
+            return Err(ApiError::bad_request(format!("n must be at least 1, got {n}.")));
+        }
+        if n > MAX_CHOICES {
+            return Err(ApiError::bad_request(format!(
+                "n must be at most {MAX_CHOICES}, got {n}. To increase this limit, set the VLLM_MAX_N_SEQUENCES \
+                 environment variable."
+            )));
+        }
+        let temperature = self.temperature.unwrap_or(1.0);
+        if !(0.0..=2.0).contains(&temperature) {
+            let range = if temperature < 0.0 { "be non-negative" } else { "be in [0, 2]" };
+            return Err(ApiError::bad_parameter(
+                "temperature",
+                temperature,
+                &format!("temperature must {range}, got {temperature}."),
+            ));
+        }
+        if self.min_tokens() > max_tokens {
+            return Err(ApiError::bad_request(format!(
+                "min_tokens must be less than or equal to max_tokens={max_tokens}, got {}.",
+                self.min_tokens()
+            )));
+        }
+        if self.stops().iter().any(String::is_empty) {
+            return Err(ApiError::bad_request("stop cannot contain an empty string."));
+        }
+        if temperature < GREEDY_TEMPERATURE && n > 1 {
+            return Err(ApiError::bad_request(format!("n must be 1 when using greedy sampling, got {n}.")));
         }
         Ok(())
     }
@@ -123,10 +168,15 @@ impl Params {
     }
 }
 
-/// Reads a body, whatever its content type says.
+/// Reads a body.
 ///
 /// # Errors
-/// When it is not JSON or lacks what the endpoint needs.
-pub fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
-    serde_json::from_slice(body).map_err(|error| ApiError::bad_request(None, format!("invalid request body: {error}")))
+/// When it is not said to be JSON, is not, or lacks what the endpoint needs.
+pub fn read_json<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Result<T, ApiError> {
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let media_type = content_type.split(';').next().unwrap_or_default();
+    if !media_type.eq_ignore_ascii_case("application/json") {
+        return Err(ApiError::invalid_body(None, "['Unsupported Media Type: Only 'application/json' is allowed']"));
+    }
+    serde_json::from_slice(body).map_err(|error| ApiError::invalid_body(None, format!("invalid request body: {error}")))
 }

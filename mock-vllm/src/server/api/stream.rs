@@ -1,6 +1,5 @@
-//! A reply as server-sent events, one for each token, at the token's time.
+//! A reply as server-sent events, one for each token, at the token's time; events that are due together leave together.
 
-use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -8,12 +7,12 @@ use std::time::Instant;
 
 use axum::body::Body;
 use axum::response::Response;
-use bytes::Bytes;
-use futures::Stream;
+use bytes::{Bytes, BytesMut};
+use futures::{Stream, StreamExt};
 use http::header::{CONTENT_TYPE, HeaderValue};
 use thiserror::Error;
 
-use super::chunk::{ChunkWriter, End, ReplyHead, Usage};
+use super::chunk::{ChunkWriter, End, Endpoint, ReplyHead, Usage};
 use super::params::{Params, UsageInStream};
 use crate::engine::FinishReason;
 use crate::server::handle::{Event, Generation};
@@ -41,33 +40,42 @@ pub fn respond(
     progress: InProgress,
 ) -> Response {
     let choices = (0..head.choices()).map(|_| Choice::new(params.stops())).collect();
+    let faults = state.faults();
     let stream = TokenStream {
         writer: ChunkWriter::new(&head),
         usage: params.usage_in_stream(),
         head,
         choices,
         generation,
-        ready: VecDeque::new(),
-        chunks_left: state.settings.faults.truncate_stream.map(std::num::NonZeroU64::get),
+        events: Vec::new(),
+        out: BytesMut::new(),
+        chunks_left: faults.truncate_stream.map(std::num::NonZeroU64::get),
+        opened: false,
         ended: false,
         flushed: false,
         state: state.clone(),
         _progress: progress,
     };
-    let mut response = Response::new(Body::from_stream(stream));
+    let body = match faults.slow_stream {
+        None => Body::from_stream(stream),
+        Some(gap) => Body::from_stream(stream.then(move |frame| async move {
+            tokio::time::sleep(gap).await;
+            frame
+        })),
+    };
+    let mut response = Response::new(body);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
     response
 }
 
 struct Choice {
     matcher: Option<StopMatcher>,
-    opened: bool,
     output_tokens: u32,
 }
 
 impl Choice {
     fn new(stops: &[String]) -> Self {
-        Self { matcher: (!stops.is_empty()).then(|| StopMatcher::new(stops)), opened: false, output_tokens: 0 }
+        Self { matcher: (!stops.is_empty()).then(|| StopMatcher::new(stops)), output_tokens: 0 }
     }
 }
 
@@ -77,10 +85,13 @@ struct TokenStream {
     head: ReplyHead,
     choices: Vec<Choice>,
     generation: Generation,
-    /// Chunks that are due.
-    ready: VecDeque<Bytes>,
+    /// Tokens that are due.
+    events: Vec<Event>,
+    /// Their chunks.
+    out: BytesMut,
     /// Chunks until a truncated stream breaks off.
     chunks_left: Option<u64>,
+    opened: bool,
     ended: bool,
     flushed: bool,
     state: Arc<ServerState>,
@@ -98,28 +109,47 @@ impl TokenStream {
     }
 
     fn take(&mut self, event: &Event) {
-        self.state.settings.engine.metrics().observe_lateness(Instant::now().saturating_duration_since(event.due));
-        let choice = &mut self.choices[event.choice as usize];
+        if !self.generation.accepts(event) {
+            return;
+        }
+        let index = event.choice;
+        let choice = &mut self.choices[index as usize];
         choice.output_tokens = event.output_tokens;
+        if !std::mem::replace(&mut self.opened, true) && self.head.endpoint == Endpoint::Chat {
+            self.open();
+        }
+        let choice = &mut self.choices[index as usize];
+        if choice.matcher.is_none() && event.finish.is_none() && !self.usage.continuous {
+            self.write(|writer, out| writer.token(out, index, event.token));
+            return;
+        }
+        let usage_follows = self.usage.at_end;
         let text = tokenizer::decode(&[event.token]);
-        let finish = event.finish.map(|reason| End { reason, stop: None });
+        let finish = event.finish.map(|reason| End { reason, stop: None, usage_follows });
         let (text, end) = match &mut choice.matcher {
             None => (text, finish),
             Some(matcher) => {
                 let released = matcher.push(&text, finish.is_some());
-                let stopped = released.stopped_by.map(|stop| End { reason: FinishReason::Stop, stop: Some(stop) });
+                let stopped =
+                    released.stopped_by.map(|stop| End { reason: FinishReason::Stop, stop: Some(stop), usage_follows });
                 (released.text, stopped.or(finish))
             }
         };
-        let prompt_tokens = self.head.prompt_tokens_of(event.choice);
-        let usage_of = |completion_tokens| self.usage.continuous.then_some(Usage { prompt_tokens, completion_tokens });
-        if !std::mem::replace(&mut choice.opened, true) {
-            self.ready.extend(self.writer.role(event.choice, usage_of(0)).map(Bytes::from));
-        }
-        let chunk = self.writer.text(event.choice, &text, end.as_ref(), usage_of(event.output_tokens));
-        self.ready.push_back(Bytes::from(chunk));
+        let prompt_tokens = self.head.prompt_tokens_of(index);
+        let continuous = self.usage.continuous;
+        let usage_of = |completion_tokens| continuous.then_some(Usage { prompt_tokens, completion_tokens });
+        self.write(|writer, out| writer.text(out, index, &text, end.as_ref(), usage_of(event.output_tokens)));
         if end.is_some() {
-            self.generation.stop(event.choice);
+            self.generation.stop(index);
+        }
+    }
+
+    /// Opens all answers of a chat, as vLLM does when the first of them has a token.
+    fn open(&mut self) {
+        for index in 0..self.head.choices() {
+            let usage = Usage { prompt_tokens: self.head.prompt_tokens_of(index), completion_tokens: 0 };
+            let usage = self.usage.continuous.then_some(usage);
+            self.write(|writer, out| writer.role(out, index, usage));
         }
     }
 
@@ -129,9 +159,19 @@ impl TokenStream {
                 prompt_tokens: self.head.total_prompt_tokens(),
                 completion_tokens: self.choices.iter().map(|choice| choice.output_tokens).sum(),
             };
-            self.ready.push_back(Bytes::from(self.writer.usage(usage)));
+            self.write(|writer, out| writer.usage(out, usage));
         }
-        self.ready.push_back(Bytes::from_static(ChunkWriter::done().as_bytes()));
+        self.write(|_, out| ChunkWriter::done(out));
+    }
+
+    /// Writes one chunk, unless the stream is to break off before it.
+    fn write(&mut self, chunk: impl FnOnce(&ChunkWriter, &mut BytesMut)) {
+        match &mut self.chunks_left {
+            Some(0) => return,
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        chunk(&self.writer, &mut self.out);
     }
 }
 
@@ -141,14 +181,11 @@ impl Stream for TokenStream {
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
         loop {
+            if !this.out.is_empty() {
+                return Poll::Ready(Some(Ok(this.out.split().freeze())));
+            }
             if this.chunks_left == Some(0) {
                 return this.break_off(context, Broken::Truncated);
-            }
-            if let Some(chunk) = this.ready.pop_front() {
-                if let Some(left) = &mut this.chunks_left {
-                    *left -= 1;
-                }
-                return Poll::Ready(Some(Ok(chunk)));
             }
             if this.ended {
                 return Poll::Ready(None);
@@ -158,10 +195,19 @@ impl Stream for TokenStream {
                 this.finish();
                 continue;
             }
-            match this.generation.poll_next(context) {
+            let mut events = std::mem::take(&mut this.events);
+            let taken = this.generation.poll_take(context, &mut events);
+            if taken == Poll::Ready(true) {
+                let now = Instant::now();
+                let metrics = this.state.settings.engine.metrics();
+                events.iter().for_each(|event| metrics.observe_lateness(now.saturating_duration_since(event.due)));
+                events.drain(..).for_each(|event| this.take(&event));
+            }
+            this.events = events;
+            match taken {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(None) => return this.break_off(context, Broken::Interrupted),
-                Poll::Ready(Some(event)) => this.take(&event),
+                Poll::Ready(false) => return this.break_off(context, Broken::Interrupted),
+                Poll::Ready(true) => {}
             }
         }
     }

@@ -33,17 +33,25 @@ pub async fn respond(
     let mut choices: Vec<Choice> = (0..head.choices())
         .map(|_| Choice { matcher: StopMatcher::new(params.stops()), text: String::new(), output_tokens: 0, end: None })
         .collect();
+    let mut events = Vec::new();
     while !generation.is_finished() {
-        let event = generation.next().await.ok_or_else(ApiError::interrupted)?;
-        let choice = &mut choices[event.choice as usize];
-        choice.output_tokens = event.output_tokens;
-        let released = choice.matcher.push(&tokenizer::decode(&[event.token]), event.finish.is_some());
-        choice.text.push_str(&released.text);
-        if let Some(stop) = released.stopped_by {
-            choice.end = Some(End { reason: FinishReason::Stop, stop: Some(stop) });
-            generation.stop(event.choice);
-        } else {
-            choice.end = event.finish.map(|reason| End { reason, stop: None });
+        if !generation.take(&mut events).await {
+            return Err(ApiError::interrupted());
+        }
+        for event in events.drain(..) {
+            if !generation.accepts(&event) {
+                continue;
+            }
+            let choice = &mut choices[event.choice as usize];
+            choice.output_tokens = event.output_tokens;
+            let released = choice.matcher.push(&tokenizer::decode(&[event.token]), event.finish.is_some());
+            choice.text.push_str(&released.text);
+            if let Some(stop) = released.stopped_by {
+                choice.end = Some(End { reason: FinishReason::Stop, stop: Some(stop), usage_follows: false });
+                generation.stop(event.choice);
+            } else {
+                choice.end = event.finish.map(|reason| End { reason, stop: None, usage_follows: false });
+            }
         }
     }
     Ok(Json(body(&head, &choices)).into_response())
@@ -59,16 +67,17 @@ fn body(head: &ReplyHead, choices: &[Choice]) -> Value {
         "prompt_tokens_details": null,
     });
     let choices: Vec<Value> = choices.iter().enumerate().map(|(index, choice)| choice.json(head, index)).collect();
-    let ReplyHead { endpoint, id, created, model, prompt_tokens: _, choices_per_prompt: _ } = head;
+    let ReplyHead { endpoint, id, created, model, prompt_tokens: _, choices_per_prompt: _, system_fingerprint } = head;
     match endpoint {
         Endpoint::Completions => json!({
             "id": id, "object": "text_completion", "created": created, "model": model, "choices": choices,
-            "service_tier": null, "system_fingerprint": null, "usage": usage, "kv_transfer_params": null,
+            "service_tier": null, "system_fingerprint": system_fingerprint, "usage": usage, "kv_transfer_params": null,
+            "metrics": null,
         }),
         Endpoint::Chat => json!({
             "id": id, "object": "chat.completion", "created": created, "model": model, "choices": choices,
-            "service_tier": null, "system_fingerprint": null, "usage": usage, "prompt_logprobs": null,
-            "prompt_token_ids": null, "kv_transfer_params": null,
+            "service_tier": null, "system_fingerprint": system_fingerprint, "usage": usage, "prompt_logprobs": null,
+            "prompt_token_ids": null, "prompt_text": null, "kv_transfer_params": null, "metrics": null,
         }),
     }
 }
@@ -81,14 +90,16 @@ impl Choice {
             Endpoint::Completions => json!({
                 "index": index, "text": self.text, "logprobs": null, "finish_reason": finish_reason,
                 "stop_reason": stop_reason, "token_ids": null, "prompt_logprobs": null, "prompt_token_ids": null,
+                "routed_experts": null,
             }),
             Endpoint::Chat => json!({
                 "index": index,
                 "message": {
                     "role": "assistant", "content": self.text, "refusal": null, "annotations": null, "audio": null,
-                    "function_call": null, "tool_calls": [],
+                    "function_call": null, "reasoning": null,
                 },
                 "logprobs": null, "finish_reason": finish_reason, "stop_reason": stop_reason, "token_ids": null,
+                "routed_experts": null,
             }),
         }
     }

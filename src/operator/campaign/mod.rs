@@ -1,0 +1,198 @@
+//! The campaign controller: one pass reads, decides, writes and tells, in this order.
+
+mod dereference;
+mod effect;
+mod file;
+mod headline;
+pub mod memory;
+pub mod observe;
+mod perform;
+mod preflight;
+mod run_status;
+mod runs;
+mod status;
+mod step;
+mod tell;
+#[cfg(test)]
+mod tests;
+mod validate;
+pub mod world;
+
+use std::{sync::Arc, time::Instant};
+
+use kube::{
+    ResourceExt,
+    runtime::{controller::Action, reflector::ObjectRef},
+};
+use teebench_api::campaign::BenchmarkCampaign;
+use thiserror::Error;
+use tokio::time::Duration;
+
+use self::{
+    dereference::{DereferenceError, dereference},
+    effect::Effect,
+    perform::{PerformError, perform},
+    step::{Phase, decide},
+    world::World,
+};
+use super::{build::BuildError, context::Context, writer::WriteError};
+
+/// How long a pass may leave a campaign alone when nothing happens: a watch may lose an event, and money is spent.
+const RESYNC: Duration = Duration::from_mins(2);
+/// How soon a pass follows one that found something to record first.
+const AT_ONCE: Duration = Duration::from_millis(1);
+
+/// A pass failed at one of its steps.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// Reading the world.
+    #[error("cannot read what the campaign needs")]
+    Dereference(#[from] DereferenceError),
+    /// Building objects.
+    #[error("cannot build what the plan says")]
+    Build(#[from] BuildError),
+    /// Writing to the cluster or the store.
+    #[error("cannot do what the plan says")]
+    Perform(#[from] PerformError),
+    /// Writing the status.
+    #[error("cannot write the status")]
+    Status(#[from] WriteError),
+}
+
+impl Error {
+    /// Whether another pass may succeed without anybody's help. The one place where that is decided.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Dereference(error) => error.is_retryable(),
+            Self::Build(_) => false,
+            Self::Perform(error) => error.is_retryable(),
+            Self::Status(error) => error.is_retryable(),
+        }
+    }
+
+    /// The step that failed.
+    const fn step(&self) -> &'static str {
+        match self {
+            Self::Dereference(_) => "dereference",
+            Self::Build(_) => "build",
+            Self::Perform(_) => "apply",
+            Self::Status(_) => "status",
+        }
+    }
+}
+
+/// One pass over a campaign.
+///
+/// # Errors
+/// A step failed; those before it stand, and another pass does no harm.
+pub async fn reconcile(campaign: Arc<BenchmarkCampaign>, context: Arc<Context>) -> Result<Action, Error> {
+    let started = Instant::now();
+    wake_policies(&campaign, &context);
+    let uid = campaign.uid().unwrap_or_default();
+    if campaign.metadata.deletion_timestamp.is_some() || is_over(&campaign) {
+        context.memory.forget(&uid);
+        return Ok(Action::await_change());
+    }
+    let outcome = pass(&campaign, &context).await;
+    let (step, result) = match &outcome {
+        Ok(_) => ("done", "succeeded"),
+        Err(error) => (error.step(), if error.is_retryable() { "retried" } else { "stalled" }),
+    };
+    context.metrics.reconciled("campaign", step, result, started.elapsed());
+    if outcome.is_ok() {
+        context.backoff.reset(&uid);
+    }
+    outcome
+}
+
+/// Policies tell how many campaigns use them: that changes when a campaign comes, and when it ends.
+fn wake_policies(campaign: &BenchmarkCampaign, context: &Context) {
+    if campaign
+        .status
+        .as_ref()
+        .is_some_and(|status| status.completion_time.is_none() && status.observed_generation.is_some())
+    {
+        return;
+    }
+    let namespace = campaign.namespace().unwrap_or_default();
+    for policy in campaign.spec.routers.iter().filter_map(|router| router.policy_ref.as_ref()) {
+        // A controller that has ended is not woken any more.
+        let _ = context.wake_policy.unbounded_send(ObjectRef::new(&policy.name).within(&namespace));
+    }
+}
+
+async fn pass(campaign: &Arc<BenchmarkCampaign>, context: &Context) -> Result<Action, Error> {
+    // dereference (client required)
+    let world = dereference(context, campaign.clone()).await?;
+
+    // validate, plan, build (no client required)
+    let decided = decide(&world, &context.settings);
+
+    // apply and update status (client required)
+    match decided {
+        Ok(step) => {
+            let wake_at = step.wake_at;
+            let happenings: Vec<_> = step.effects.iter().filter_map(Effect::happening).collect();
+            let performed = match &step.phase {
+                Phase::Refused(_) => Ok(perform::Performed::default()),
+                Phase::Active(active) | Phase::Ended { active, .. } => {
+                    perform(context, campaign, active, step.effects).await
+                }
+            };
+            match performed {
+                Ok(performed) => {
+                    for happening in &happenings {
+                        context.events.publish(campaign.as_ref(), happening).await;
+                    }
+                    tell::tell(context, &world, &step.phase, performed, None).await?;
+                }
+                Err(error) if error.is_retryable() => return Err(error.into()),
+                Err(error) => {
+                    let message = chain(&error);
+                    tell::tell(context, &world, &step.phase, perform::Performed::default(), Some(&message)).await?;
+                    return Err(error.into());
+                }
+            }
+            Ok(Action::requeue(until(&world, wake_at)))
+        }
+        Err(error) => {
+            tell::stalled(context, &world, &chain(&error)).await?;
+            Err(error.into())
+        }
+    }
+}
+
+/// What to do after a pass that failed: wait longer each time; what nobody mends is looked at again when it changes.
+pub fn error_policy(campaign: &BenchmarkCampaign, error: &Error, context: &Context) -> Action {
+    let wait = context.backoff.after_failure(&campaign.uid().unwrap_or_default());
+    let message = chain(error);
+    tracing::warn!(campaign = %campaign.name_any(), namespace = campaign.namespace(), step = error.step(), error = message, "pass failed");
+    if error.is_retryable() { Action::requeue(wait) } else { Action::requeue(wait.max(RESYNC)) }
+}
+
+/// Whether a campaign has ended and nothing of it was changed since.
+fn is_over(campaign: &BenchmarkCampaign) -> bool {
+    let status = campaign.status.as_ref();
+    status.is_some_and(|status| {
+        status.completion_time.is_some() && status.observed_generation == campaign.metadata.generation
+    })
+}
+
+fn until(world: &World, wake_at: Option<jiff::Timestamp>) -> Duration {
+    let Some(at) = wake_at else { return RESYNC };
+    let left = at.as_millisecond().saturating_sub(world.now.as_millisecond());
+    Duration::from_millis(u64::try_from(left).unwrap_or(0)).clamp(AT_ONCE, RESYNC)
+}
+
+/// An error with its causes, on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut message = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        message.push_str(": ");
+        message.push_str(&error.to_string());
+        cause = error.source();
+    }
+    message
+}

@@ -1,0 +1,80 @@
+//! What every reconcile shares.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use futures::channel::mpsc::UnboundedSender;
+use k8s_openapi::api::core::v1::Node;
+use kube::{
+    Client,
+    runtime::reflector::{ObjectRef, Store},
+};
+use teebench_api::{campaign::BenchmarkCampaign, policy::RouterPolicy};
+
+use super::{
+    backoff::Backoff,
+    build::Settings,
+    caches::Caches,
+    campaign::{memory::Memory, world::Facts},
+    events::Events,
+    metrics::Metrics,
+    writer::Writer,
+};
+use crate::store::ResultsStore;
+
+/// What every reconcile of one scope shares.
+pub struct Context {
+    /// Reads from the API server.
+    pub client: Client,
+    /// Writes to it.
+    pub writer: Writer,
+    /// Tells people.
+    pub events: Events,
+    /// Counts.
+    pub metrics: Metrics,
+    /// What is watched.
+    pub caches: Caches,
+    /// The nodes, where they may be read.
+    pub nodes: Option<Store<Node>>,
+    /// Where results lie.
+    pub store: ResultsStore,
+    /// What the store has of the campaigns that are active.
+    pub memory: Arc<Memory>,
+    /// What the probes of present servers said, by the pods' uids.
+    pub facts: FactsByPod,
+    /// How objects are built.
+    pub settings: Settings,
+    /// How long to wait after failures.
+    pub backoff: Backoff,
+    /// Asks for a pass over a campaign.
+    pub wake: UnboundedSender<ObjectRef<BenchmarkCampaign>>,
+    /// Asks for a pass over a policy.
+    pub wake_policy: UnboundedSender<ObjectRef<RouterPolicy>>,
+}
+
+/// What probes said, by the pods' uids. A pod's machine and engine do not change while it lives.
+#[derive(Default)]
+pub struct FactsByPod(Mutex<HashMap<String, Facts>>);
+
+impl FactsByPod {
+    /// What the probe of this pod said.
+    pub fn get(&self, uid: &str) -> Option<Facts> {
+        self.lock().get(uid).cloned()
+    }
+
+    /// Remembers what the probe of a pod said.
+    pub fn put(&self, uid: String, facts: Facts) {
+        self.lock().insert(uid, facts);
+    }
+
+    /// Forgets pods that are gone.
+    pub fn keep(&self, is_there: impl Fn(&str) -> bool) {
+        self.lock().retain(|uid, _| is_there(uid));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Facts>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
