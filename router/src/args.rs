@@ -85,6 +85,8 @@ pub enum Balancing {
     None,
     /// Latency times queue over capacity, as in the paper.
     LatencyFactor,
+    /// The least expected time to the first token.
+    ExpectedCost,
 }
 
 const BAD_INPUT: u8 = 2;
@@ -213,10 +215,11 @@ impl Args {
                 None => default.load_balancing,
                 Some(Balancing::None) => LoadBalancing::None,
                 Some(Balancing::LatencyFactor) => LoadBalancing::LatencyFactor,
+                Some(Balancing::ExpectedCost) => LoadBalancing::ExpectedCost,
             },
             chunk: match self.chunk_bytes {
                 None => default.chunk.clone(),
-                Some(bytes) => Chunking { bytes: Some(bytes), lengths: Vec::new(), remainder: None },
+                Some(bytes) => Chunking::fixed(bytes),
             },
             hash_bits: self.hash_bits.unwrap_or(default.hash_bits),
             ..default

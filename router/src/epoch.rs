@@ -4,24 +4,36 @@
 //! keeps the epoch it came in with until it ends.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use teebench_api::files::epoch::{EpochRequest, EpochState};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::control::metrics::EpochMetrics;
 use crate::control::report::{RouterMetrics, WorkerReport};
 use crate::policy::Engine;
-use crate::policy::settings::{PolicyError, PolicySettings};
+use crate::policy::settings::{Chunks, PolicyError, PolicySettings};
 use crate::proxy::waiting::WaitingLines;
 use crate::sync::Exchange;
 use crate::tree::WorkerIndex;
+use crate::tree::chunk::ChunkPlan;
+use crate::tree::sentry::Sentry;
 
 /// Most workers of an epoch: far above any node pool, and within [`WorkerIndex`].
 pub const MAXIMUM_WORKERS: usize = 4096;
 
 /// Most peers of an epoch.
 pub const MAXIMUM_PEERS: usize = 256;
+
+/// Requests of an epoch that are all watched for shared system prompts.
+const WATCHED_WHOLLY: u64 = 512;
+
+/// Of the later ones, one in so many: hashing a prompt once more takes a few microseconds.
+const WATCHED_ONE_IN: u64 = 16;
 
 /// Longest name of a run in bytes.
 const MAXIMUM_RUN_BYTES: usize = 1024;
@@ -57,7 +69,13 @@ pub struct Epoch {
     pub exchange: Exchange,
     /// Cancelled when another epoch begins.
     pub ended: CancellationToken,
+    began: Instant,
     by_name: HashMap<String, WorkerIndex>,
+    plan: ArcSwap<ChunkPlan>,
+    /// Learns how to cut prompts, where the policy says so.
+    sentry: Option<Mutex<Sentry>>,
+    /// Requests seen, of which the sentry watches some.
+    requests: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -164,6 +182,13 @@ impl Epoch {
         let first_turn = if peers.is_empty() { 0 } else { incarnation as usize };
         let engine = Engine::new(&settings, names(), peers.len() + 1, first_turn);
         let waiting = WaitingLines::new(workers.len());
+        let (plan, sentry) = match &settings.chunks {
+            Chunks::Planned(plan) => (plan.clone(), None),
+            Chunks::Learned { remainder } => {
+                let sentry = Sentry::new(*remainder);
+                (sentry.first_plan(), Some(sentry))
+            }
+        };
         Self {
             number,
             run,
@@ -173,7 +198,11 @@ impl Epoch {
             workers,
             peers,
             ended: CancellationToken::new(),
+            began: Instant::now(),
             by_name,
+            plan: ArcSwap::from_pointee(plan),
+            sentry: sentry.map(Mutex::new),
+            requests: AtomicU64::new(0),
             state: Mutex::new(State { engine, waiting, is_over: false }),
         }
     }
@@ -181,6 +210,30 @@ impl Epoch {
     /// Locks the state. A panic elsewhere does not stop routing: every step leaves the state whole.
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How prompts are cut now.
+    pub fn plan(&self) -> Arc<ChunkPlan> {
+        self.plan.load_full()
+    }
+
+    /// The sentry, if it shall watch the request at hand: the first few hundred, and then one in sixteen.
+    pub fn watching_sentry(&self) -> Option<MutexGuard<'_, Sentry>> {
+        let sentry = self.sentry.as_ref()?;
+        let number = self.requests.fetch_add(1, Ordering::Relaxed);
+        let is_watched = number < WATCHED_WHOLLY || number.is_multiple_of(WATCHED_ONE_IN);
+        is_watched.then(|| sentry.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Cuts prompts in another way from now on. What the tree holds by the old way fades.
+    pub fn cut_by(&self, plan: ChunkPlan) {
+        tracing::info!(?plan, "the traffic's shared prompts changed how prompts are cut");
+        self.plan.store(Arc::new(plan));
+    }
+
+    /// Time since the epoch began.
+    pub fn now(&self) -> Duration {
+        self.began.elapsed()
     }
 
     /// The worker of a name.

@@ -20,7 +20,9 @@ use super::paths::{Route, route};
 use super::slot::{Demand, Slot, serve_waiting};
 use super::upstream::Connection;
 use crate::epoch::Epoch;
+use crate::policy::Prompt;
 use crate::tree::WorkerIndex;
+use crate::tree::sentry::Sentry;
 
 /// An answer's body: a worker's, or the router's own.
 pub type AnswerBody = Either<Answer, Full<Bytes>>;
@@ -37,7 +39,6 @@ struct Outgoing {
 struct Begun {
     response: Response<Incoming>,
     connection: Connection,
-    sent: Instant,
 }
 
 /// How a worker failed a request before the first byte of an answer.
@@ -88,11 +89,19 @@ impl Proxy {
     async fn forward_work(&self, epoch: &Arc<Epoch>, outgoing: &Outgoing) -> Result<Response<Answer>, RequestError> {
         let mut borrowed = self.buffers();
         let mut began = Instant::now();
-        let tokens = read_key(&outgoing.body, &epoch.settings.chunks, &mut borrowed.buffers);
+        if let Some(mut sentry) = epoch.watching_sentry() {
+            read_key(&outgoing.body, &Sentry::grain_plan(), &mut borrowed.buffers);
+            if let Some(plan) = sentry.watch(borrowed.buffers.path()) {
+                epoch.cut_by(plan);
+            }
+        }
+        let plan = &epoch.plan();
+        let work = read_key(&outgoing.body, plan, &mut borrowed.buffers);
         let mut excluded = Vec::new();
         loop {
             let path = borrowed.buffers.path();
-            let slot = Slot::admit(epoch, Demand { path, tokens, excluded: &excluded, began }).await?;
+            let prompt = Prompt { path, plan, work };
+            let slot = Slot::admit(epoch, Demand { prompt, excluded: &excluded, began }).await?;
             let worker = slot.worker();
             match self.send(&epoch.workers[worker.at()].authority, outgoing).await {
                 Ok(begun) => {
@@ -129,9 +138,8 @@ impl Proxy {
                 tracing::debug!(worker = authority, error = &error as &dyn std::error::Error, "cannot connect");
                 Failure::Unreachable
             })?;
-            let sent = Instant::now();
             match connection.send(outgoing.request()).await {
-                Ok(response) => return Ok(Begun { response, connection, sent }),
+                Ok(response) => return Ok(Begun { response, connection }),
                 // The worker closed an idle connection at the moment of its reuse; a new one tells whether it lives.
                 Err(_) if connection.was_idle() => self.upstreams.discard_idle(authority),
                 Err(error) => {
@@ -155,14 +163,14 @@ impl Outgoing {
 
 impl Begun {
     fn into_answer(self, slot: Option<Slot>, is_failure: bool) -> Response<Answer> {
-        let Self { response, connection, sent } = self;
+        let Self { response, connection } = self;
         let (mut head, body) = response.into_parts();
         remove_hop_by_hop(&mut head.headers);
         // The client's connection has a version of its own.
         head.version = Version::default();
         let content_type = head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
         let is_event_stream = content_type.is_some_and(|kind| kind.starts_with(b"text/event-stream"));
-        let answer = Answer::new(body, Exchange { connection, slot, sent, is_failure }, is_event_stream);
+        let answer = Answer::new(body, Exchange { connection, slot, is_failure }, is_event_stream);
         Response::from_parts(head, answer)
     }
 }

@@ -7,24 +7,21 @@ use tokio::sync::oneshot;
 
 use super::waiting::{Ticket, Waiter};
 use crate::epoch::{Epoch, State};
-use crate::policy::Choice;
+use crate::policy::{Choice, Flight, Prompt};
 use crate::tree::WorkerIndex;
 
-/// A taken slot. Dropping it returns it, and the first that waits gets it.
+/// A taken slot. Dropping it returns it, and one that waits gets it.
 #[derive(Debug)]
 pub struct Slot {
     epoch: Arc<Epoch>,
-    worker: WorkerIndex,
-    tokens: u64,
+    flight: Flight,
 }
 
 /// What a request asks for.
 #[derive(Clone, Copy, Debug)]
 pub struct Demand<'a> {
-    /// Path of its prompt; empty if it has none.
-    pub path: &'a [u64],
-    /// Estimated tokens of work.
-    pub tokens: u64,
+    /// Its prompt.
+    pub prompt: Prompt<'a>,
     /// Workers that failed it already.
     pub excluded: &'a [WorkerIndex],
     /// When the search for a worker began; the time from then on counts as the decision's.
@@ -50,13 +47,13 @@ type Grant = (oneshot::Sender<Slot>, Slot);
 impl Slot {
     /// Admits a request: chooses a worker for its prompt, and waits for a slot where the policy says so.
     pub async fn admit(epoch: &Arc<Epoch>, demand: Demand<'_>) -> Result<Self, Refusal> {
-        let Demand { path, tokens, excluded, began } = demand;
+        let Demand { prompt, excluded, began } = demand;
         let (granted, ticket) = {
             let mut state = epoch.state();
-            let choice = state.engine.choose(path, excluded);
+            let choice = state.engine.choose(&prompt, excluded, epoch.now());
             epoch.metrics.decision_seconds.observe(began.elapsed().as_secs_f64());
             let wanted = match choice {
-                Choice::Send(worker) => return Ok(Self::take(epoch, &mut state, worker, tokens)),
+                Choice::Send(worker) => return Ok(Self::take(epoch, &mut state, worker, &prompt)),
                 Choice::WaitFor(worker) => Some(worker),
                 Choice::WaitForAny => None,
                 Choice::Nobody => return Err(Refusal::NoWorker),
@@ -69,7 +66,7 @@ impl Slot {
                 return Err(Refusal::QueueFull);
             }
             let (grant, granted) = oneshot::channel();
-            let waiter = Waiter { excluded: excluded.to_vec(), tokens, grant };
+            let waiter = Waiter::new(&prompt, excluded, grant);
             (granted, state.waiting.push(wanted, waiter))
         };
         let _leave = LeaveLine { epoch, ticket };
@@ -88,7 +85,12 @@ impl Slot {
 
     /// The worker.
     pub fn worker(&self) -> WorkerIndex {
-        self.worker
+        self.flight.worker()
+    }
+
+    /// The request as the engine knows it.
+    pub fn flight(&self) -> &Flight {
+        &self.flight
     }
 
     /// The epoch that the request belongs to.
@@ -96,9 +98,8 @@ impl Slot {
         &self.epoch
     }
 
-    fn take(epoch: &Arc<Epoch>, state: &mut State, worker: WorkerIndex, tokens: u64) -> Self {
-        state.engine.begin(worker, tokens);
-        Self { epoch: epoch.clone(), worker, tokens }
+    fn take(epoch: &Arc<Epoch>, state: &mut State, worker: WorkerIndex, prompt: &Prompt<'_>) -> Self {
+        Self { epoch: epoch.clone(), flight: state.engine.begin(worker, prompt, epoch.now()) }
     }
 }
 
@@ -106,8 +107,8 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let grants = {
             let mut state = self.epoch.state();
-            state.engine.end(self.worker, self.tokens);
-            grants_for(&self.epoch, &mut state, self.worker)
+            state.engine.end(&self.flight);
+            grants_for(&self.epoch, &mut state, self.flight.worker())
         };
         deliver(grants);
     }
@@ -131,9 +132,9 @@ fn grants_for(epoch: &Arc<Epoch>, state: &mut State, worker: WorkerIndex) -> Vec
     let mut grants = Vec::new();
     while state.waiting.count() > 0 {
         let State { engine, waiting, is_over: _ } = &mut *state;
-        let may_take = |waiter: &Waiter| engine.may_serve(worker, &waiter.excluded);
-        let Some(waiter) = waiting.pop_for(worker, may_take) else { break };
-        grants.push((waiter.grant, Slot::take(epoch, state, worker, waiter.tokens)));
+        let Some(waiter) = waiting.pop_for(worker, engine) else { break };
+        let slot = Slot::take(epoch, state, worker, &waiter.prompt(&epoch.plan()));
+        grants.push((waiter.grant, slot));
     }
     grants
 }
@@ -166,6 +167,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::policy::Work;
 
     fn epoch(policy: &Value) -> Arc<Epoch> {
         let request = json!({"epoch": 1, "run": "r", "policy": policy, "workers": [
@@ -183,7 +185,8 @@ mod tests {
     }
 
     async fn admit_for(epoch: &Arc<Epoch>, path: &[u64]) -> Result<Slot, Refusal> {
-        Slot::admit(epoch, Demand { path, tokens: 10, excluded: &[], began: Instant::now() }).await
+        let prompt = Prompt { path, plan: &epoch.plan(), work: Work::default() };
+        Slot::admit(epoch, Demand { prompt, excluded: &[], began: Instant::now() }).await
     }
 
     async fn admit(epoch: &Arc<Epoch>) -> Result<Slot, Refusal> {

@@ -9,6 +9,7 @@ pub mod chunk;
 mod holders;
 mod node;
 pub mod replica;
+pub mod sentry;
 mod traffic;
 
 #[cfg(test)]
@@ -53,6 +54,13 @@ pub struct PrefixMatch {
     pub holders: Vec<HolderDepth>,
     /// Leading chunks that more than half of the recent traffic shares: they say nothing about where to go.
     pub common_chunks: usize,
+}
+
+impl PrefixMatch {
+    /// Chunks of the prompt that `worker` holds.
+    pub fn chunks_at(&self, worker: WorkerIndex) -> usize {
+        self.holders.iter().find(|holder| holder.worker == worker).map_or(0, |holder| holder.chunks)
+    }
 }
 
 /// The tree. A path holds the chain hashes of a prompt's chunks, from the first on.
@@ -232,12 +240,11 @@ impl HashRadixTree {
     }
 
     fn child(&self, parent: u32, edge: u64) -> Option<u32> {
+        if let Some(id) = self.nodes.neighbour_with(parent, edge) {
+            return Some(id);
+        }
         let hash = self.hasher.hash_one((parent, edge));
-        let same = |id: &u32| {
-            let node = self.nodes.get(*id);
-            node.edge == edge && node.parent == parent
-        };
-        self.children.find(hash, same).copied()
+        self.children.find(hash, |id| self.nodes.get(*id).is(parent, edge)).copied()
     }
 
     fn create(&mut self, parent: u32, edge: u64) -> u32 {

@@ -32,13 +32,6 @@ fn held_by(tree: &HashRadixTree) -> Held {
     held
 }
 
-impl PrefixMatch {
-    /// Chunks of the prompt that `worker` holds.
-    fn chunks_at(&self, worker: WorkerIndex) -> usize {
-        self.holders.iter().find(|holder| holder.worker == worker).map_or(0, |holder| holder.chunks)
-    }
-}
-
 fn matched(tree: &HashRadixTree, path: &[u64]) -> PrefixMatch {
     let mut found = PrefixMatch::default();
     tree.longest(path, &mut found);
