@@ -27,7 +27,8 @@ fn show(title: &str, server: ServerSpec, servers: usize, arrivals: Arrivals, que
     println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- |");
     for (name, policy) in policies() {
         const SEEDS: u64 = 5;
-        let runs: Vec<_> = (0..SEEDS).map(|seed| run(&policy, &vec![server; servers], &queries(seed), arrivals)).collect();
+        let runs: Vec<_> =
+            (0..SEEDS).map(|seed| run(&policy, &vec![server; servers], &queries(seed), arrivals)).collect();
         let mean = |figure: fn(&fleet::Figures) -> f64| runs.iter().map(figure).sum::<f64>() / SEEDS as f64;
         println!(
             "| {name} | {:.3} | {:.3} | {:.2} | {:.0} | {:.0} | {:.0} | {:.1} | {:.1} |",
@@ -45,7 +46,13 @@ fn show(title: &str, server: ServerSpec, servers: usize, arrivals: Arrivals, que
 
 fn main() {
     // A model of a billion parameters on an eighth of an H200: what was measured of eight vLLM servers on one.
-    let small = ServerSpec { max_num_seqs: 4, step_us: 12_000, prefill_us_per_token: 20.0, decode_us: 100, cache_chunks: 20_000 };
+    let small = ServerSpec {
+        max_num_seqs: 4,
+        step_us: 12_000,
+        prefill_us_per_token: 20.0,
+        decode_us: 100,
+        cache_chunks: 20_000,
+    };
     let toolbench = Shape { common: 2, group: 22, own: 8, output_tokens: 128 };
     let long = Shape { common: 2, group: 60, own: 18, output_tokens: 32 };
     for rate in [24.0, 12.0] {
@@ -64,23 +71,38 @@ fn main() {
         });
     }
     let wide = ServerSpec { max_num_seqs: 256, ..small };
-    let instant = ServerSpec { max_num_seqs: 256, step_us: 100, prefill_us_per_token: 0.05, decode_us: 2, cache_chunks: 20_000 };
+    let instant =
+        ServerSpec { max_num_seqs: 256, step_us: 100, prefill_us_per_token: 0.05, decode_us: 2, cache_chunks: 20_000 };
     for (name, server) in [("wide", wide), ("instant", instant)] {
         let shape = |common, group, own| Shape { common, group, own, output_tokens: 16 };
         for connections in [4, 16] {
-            show(&format!("{name}: 16 x 20, 80 % shared, {connections} connections"), server, 4, Arrivals::Closed(connections), |seed| {
-                groups(shape(0, 24, 6), 16, 20, seed)
-            });
-            show(&format!("{name}: 16 x 20, 20 % shared, {connections} connections"), server, 4, Arrivals::Closed(connections), |seed| {
-                groups(shape(0, 6, 24), 16, 20, seed)
-            });
+            show(
+                &format!("{name}: 16 x 20, 80 % shared, {connections} connections"),
+                server,
+                4,
+                Arrivals::Closed(connections),
+                |seed| groups(shape(0, 24, 6), 16, 20, seed),
+            );
+            show(
+                &format!("{name}: 16 x 20, 20 % shared, {connections} connections"),
+                server,
+                4,
+                Arrivals::Closed(connections),
+                |seed| groups(shape(0, 6, 24), 16, 20, seed),
+            );
         }
         show(&format!("{name}: one hot prefix, 90 %, 48 connections"), server, 4, Arrivals::Closed(48), |seed| {
             hot(shape(0, 24, 6), 1000, 900, 8, seed)
         });
-        show(&format!("{name}: 40 % common, 40 % of the group, 32 connections"), server, 4, Arrivals::Closed(32), |seed| {
-            groups(shape(12, 12, 6), 16, 20, seed)
+        show(
+            &format!("{name}: 40 % common, 40 % of the group, 32 connections"),
+            server,
+            4,
+            Arrivals::Closed(32),
+            |seed| groups(shape(12, 12, 6), 16, 20, seed),
+        );
+        show(&format!("{name}: no reuse, 16 connections"), server, 4, Arrivals::Closed(16), |_| {
+            distinct(shape(0, 24, 6), 1000)
         });
-        show(&format!("{name}: no reuse, 16 connections"), server, 4, Arrivals::Closed(16), |_| distinct(shape(0, 24, 6), 1000));
     }
 }

@@ -58,7 +58,9 @@ impl Engine {
             Strategy::LeastLoaded => self.least_loaded(eligible),
             Strategy::Prefix(settings) => match settings.balancing {
                 LoadBalancing::None => self.by_prefix(settings, Weighing::None, prompt.path, eligible),
-                LoadBalancing::LatencyFactor => self.by_prefix(settings, Weighing::LatencyFactor, prompt.path, eligible),
+                LoadBalancing::LatencyFactor => {
+                    self.by_prefix(settings, Weighing::LatencyFactor, prompt.path, eligible)
+                }
                 LoadBalancing::ExpectedCost => self.by_expected_cost(prompt, eligible, now),
             },
         }

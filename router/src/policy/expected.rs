@@ -63,12 +63,7 @@ impl Engine {
         prefixes.found.chunks_at(worker).saturating_sub(prefixes.found.common_chunks)
     }
 
-    pub(super) fn by_expected_cost(
-        &mut self,
-        prompt: &Prompt<'_>,
-        eligible: Eligibility<'_>,
-        now: Duration,
-    ) -> Choice {
+    pub(super) fn by_expected_cost(&mut self, prompt: &Prompt<'_>, eligible: Eligibility<'_>, now: Duration) -> Choice {
         let Some(prefixes) = &mut self.prefixes else { return Choice::Nobody };
         prefixes.replica.longest(prompt.path, &mut prefixes.found);
         let common = prefixes.found.common_chunks;
@@ -79,13 +74,7 @@ impl Engine {
         choice
     }
 
-    fn collect(
-        &self,
-        prompt: &Prompt<'_>,
-        eligible: Eligibility<'_>,
-        now: Duration,
-        candidates: &mut Vec<Candidate>,
-    ) {
+    fn collect(&self, prompt: &Prompt<'_>, eligible: Eligibility<'_>, now: Duration, candidates: &mut Vec<Candidate>) {
         candidates.clear();
         let Some(prefixes) = &self.prefixes else { return };
         let rates = self.rates(prompt.work.is_streamed);
@@ -93,8 +82,8 @@ impl Engine {
         for (worker, state) in self.indexed() {
             if eligible.allows(worker, state) && self.has_free_slot(state) {
                 let ahead = state.load().in_flight;
-                let prefill_ms = rates.prefill_ms(state.awaited_tokens());
-                let wait_ms = ((rates.wait_ms(ahead) + prefill_ms) * state.pace()).max(state.overdue_ms(now));
+                let backlog_ms = rates.backlog_ms(state.awaited_tokens());
+                let wait_ms = ((rates.wait_ms(ahead) + backlog_ms) * state.pace()).max(state.overdue_ms(now));
                 let missing_tokens = prompt.work.prompt_tokens - common;
                 candidates.push(Candidate { worker, ahead, wait_ms, missing_tokens });
             }
@@ -141,11 +130,13 @@ impl Engine {
             .map(longer_ms)
             .fold(f64::INFINITY, f64::min);
         let equals = || {
-            candidates.iter().filter(|candidate| {
-                cost_ms(candidate) <= least_ms && longer_ms(candidate) <= soonest_ms + chance_ms
-            })
+            candidates
+                .iter()
+                .filter(|candidate| cost_ms(candidate) <= least_ms && longer_ms(candidate) <= soonest_ms + chance_ms)
         };
-        let crowd = |candidate: &Candidate| self.workers[candidate.worker.at()].placements + CROWD_OF_REQUEST * f64::from(candidate.ahead);
+        let crowd = |candidate: &Candidate| {
+            self.workers[candidate.worker.at()].placements + CROWD_OF_REQUEST * f64::from(candidate.ahead)
+        };
         let least_crowd = equals().map(crowd).fold(f64::INFINITY, f64::min);
         let chosen = equals()
             .filter(|candidate| crowd(candidate) < least_crowd + EQUAL_CROWDS)

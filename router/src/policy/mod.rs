@@ -209,14 +209,12 @@ impl Engine {
             }
             None => (0, true),
         };
-        if is_new {
-            self.note_placement(worker);
-        }
+        self.note_placement(worker, if is_new { 1.0 } else { PLACEMENT_OF_A_HIT });
         let ahead = self.workers[worker.at()].load().in_flight;
         let missing_tokens = prompt.work.prompt_tokens - prompt.tokens_of(held_chunks);
         let tokens_ahead = self.workers[worker.at()].awaited_tokens();
         let rates = self.rates(true);
-        let expected_ms = rates.wait_ms(ahead) + rates.prefill_ms(tokens_ahead + missing_tokens);
+        let expected_ms = rates.wait_ms(ahead) + rates.backlog_ms(tokens_ahead + missing_tokens);
         let expected = Expected { due: now + Duration::from_secs_f64(expected_ms / 1000.0), tokens: missing_tokens };
         let state = &mut self.workers[worker.at()];
         let awaited = prompt.work.is_streamed.then(|| state.await_first_token(expected));
@@ -323,11 +321,11 @@ impl Engine {
         }
     }
 
-    /// Counts a prefix that is new to a worker. All counts fade together, so that they tell of the last few dozen for
-    /// each worker and stay comparable.
-    fn note_placement(&mut self, worker: WorkerIndex) {
-        self.workers[worker.at()].placements += 1.0;
-        self.placements += 1.0;
+    /// Counts what a worker was given. All counts fade together, so that they tell of the last few dozen for each worker
+    /// and stay comparable.
+    fn note_placement(&mut self, worker: WorkerIndex, placement: f64) {
+        self.workers[worker.at()].placements += placement;
+        self.placements += placement;
         if self.placements >= PLACEMENTS_KEPT * self.workers.len() as f64 {
             self.placements /= 2.0;
             self.workers.iter_mut().for_each(|state| state.placements /= 2.0);
@@ -338,13 +336,17 @@ impl Engine {
 /// Placements for each worker after which all counts are halved.
 const PLACEMENTS_KEPT: f64 = 64.0;
 
+/// What a request counts whose prefix its worker held, where one with a new prefix counts 1: a prefix draws more requests
+/// after it, and what many share is not known as such from the first request on.
+const PLACEMENT_OF_A_HIT: f64 = 0.5;
+
 /// Learns from the time between the sending of a request and what was seen of its answer.
 fn observe(rates: &mut Rates, state: &mut WorkerState, flight: &Flight, now: Duration) {
     let elapsed_ms = now.saturating_sub(flight.sent).as_secs_f64() * 1000.0;
     let Flight { worker: _, work: _, ahead, missing_tokens, tokens_ahead, sent: _, awaited: _ } = *flight;
     let computed_tokens = missing_tokens + tokens_ahead;
     if !rates.is_empty() {
-        state.observe_pace(elapsed_ms, rates.wait_ms(ahead) + rates.prefill_ms(computed_tokens));
+        state.observe_pace(elapsed_ms, rates.wait_ms(ahead) + rates.backlog_ms(computed_tokens));
     }
     rates.observe(FirstToken { ahead, computed_tokens, elapsed_ms });
 }

@@ -10,9 +10,11 @@ use super::worker::Ewma;
 /// billion parameters reaches on one current GPU. Larger models are slower, so this errs towards balance.
 const PRIOR_PREFILL_MS: f64 = 0.01;
 
-/// Bounds of the learned prefill time in milliseconds per token. The lower one keeps a held prefix worth something where
-/// answers are so fast that time tells nothing.
-const PREFILL_BOUNDS_MS: (f64, f64) = (0.002, 1.0);
+/// Bounds of the learned prefill time in milliseconds per token.
+const PREFILL_BOUNDS_MS: (f64, f64) = (0.0, 1.0);
+
+/// What a token that must be computed costs at least, in milliseconds: half a million tokens per second.
+const LEAST_PREFILL_MS: f64 = 0.002;
 
 /// Weight of the prior in tokens squared: four prompts that differ from the mean by a thousand tokens outweigh it.
 const PRIOR_WEIGHT: f64 = 4.0e6;
@@ -55,7 +57,7 @@ impl Rates {
             // Behind a queue the wait hides the few milliseconds that a prompt takes.
             self.prefill.observe(computed_tokens as f64, elapsed_ms);
         }
-        self.waits.observe(ahead, elapsed_ms - self.prefill_ms(computed_tokens));
+        self.waits.observe(ahead, elapsed_ms - self.backlog_ms(computed_tokens));
     }
 
     /// Takes the time from the sending of a request to its last byte, in milliseconds.
@@ -63,9 +65,16 @@ impl Rates {
         self.waits.turn_ms.observe(latency_ms / f64::from(ahead + 1));
     }
 
-    /// Time that a worker takes for the tokens of a prompt that it does not hold, in milliseconds.
+    /// What the tokens of a prompt that a worker does not hold cost, in milliseconds: the time that they take, and never
+    /// nothing, so that a held prefix is worth something even where answers are so fast that time tells nothing.
     pub fn prefill_ms(&self, tokens: u64) -> f64 {
-        self.prefill.ms_per_token() * tokens as f64
+        self.prefill.ms_per_token(PRIOR_PREFILL_MS).max(LEAST_PREFILL_MS) * tokens as f64
+    }
+
+    /// Time until a worker has computed the tokens of the prompts before, in milliseconds: as all waits, nothing before it
+    /// is seen.
+    pub fn backlog_ms(&self, tokens: u64) -> f64 {
+        self.prefill.ms_per_token(0.0) * tokens as f64
     }
 
     /// Time in which a worker ends one of its requests, in milliseconds; more than 0.
@@ -80,7 +89,7 @@ impl Rates {
     }
 }
 
-/// Regression of the time to the first token on the tokens computed, exponentially weighted, drawn to the prior.
+/// Regression of the time to the first token on the tokens computed, exponentially weighted, drawn to a prior.
 #[derive(Clone, Copy, Debug, Default)]
 struct Prefill {
     weight: f64,
@@ -102,9 +111,8 @@ impl Prefill {
         self.tokens_by_ms = MEMORY * self.tokens_by_ms + left * tokens_off * ms_off;
     }
 
-    fn ms_per_token(&self) -> f64 {
-        let slope =
-            (self.tokens_by_ms + PRIOR_WEIGHT * PRIOR_PREFILL_MS) / (self.tokens_squared + PRIOR_WEIGHT);
+    fn ms_per_token(&self, prior_ms: f64) -> f64 {
+        let slope = (self.tokens_by_ms + PRIOR_WEIGHT * prior_ms) / (self.tokens_squared + PRIOR_WEIGHT);
         slope.clamp(PREFILL_BOUNDS_MS.0, PREFILL_BOUNDS_MS.1)
     }
 }
@@ -165,7 +173,8 @@ impl WaitCurve {
             count += 1;
         }
         self.fit.clear();
-        let levels = self.seen.iter().enumerate().filter(|(_, level)| level.weight > 0.0).map(|(index, _)| ahead_at(index));
+        let levels =
+            self.seen.iter().enumerate().filter(|(_, level)| level.weight > 0.0).map(|(index, _)| ahead_at(index));
         let means = pools[..count].iter().flat_map(|(mean, _, levels)| std::iter::repeat_n(*mean, *levels as usize));
         self.fit.extend(levels.zip(means));
     }

@@ -141,7 +141,8 @@ pub struct WorkerState {
     pub others: Load,
     /// Latency of successful requests in milliseconds, from sending to the last byte.
     pub latency_ms: Ewma,
-    /// New prefixes that were placed here lately: a count that fades, comparable among workers.
+    /// New prefixes that were placed here lately, and a part of all other requests: a count that fades, comparable among
+    /// workers.
     pub placements: f64,
     awaited: Awaited,
     pace: Ewma,

@@ -55,7 +55,8 @@ enum Breaking {
 impl Answer {
     /// The answer's body; `is_event_stream` tells that an error can be told as an event.
     pub fn new(inner: Incoming, exchange: Exchange, is_event_stream: bool) -> Self {
-        let mut answer = Self { inner, exchange: Some(exchange), is_event_stream, has_begun: false, breaking: Breaking::No };
+        let mut answer =
+            Self { inner, exchange: Some(exchange), is_event_stream, has_begun: false, breaking: Breaking::No };
         if answer.inner.is_end_stream() {
             // Nobody asks an empty body for its frames.
             answer.complete();

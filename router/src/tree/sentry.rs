@@ -154,7 +154,10 @@ mod tests {
         // Two system prompts, of 30 and of 50 grains, of which the second begins as the first does.
         let second = |own: u64| {
             let mut path = prompt(1, 30, own);
-            path.splice(30.., (0..20).map(|grain| 7 << 48 | grain).chain((0..9).map(|grain| (2 << 50) + (own << 8) + grain)));
+            path.splice(
+                30..,
+                (0..20).map(|grain| 7 << 48 | grain).chain((0..9).map(|grain| (2 << 50) + (own << 8) + grain)),
+            );
             path
         };
         let traffic = (0..400).map(|own| if own % 2 == 0 { prompt(1, 30, own) } else { second(own) });

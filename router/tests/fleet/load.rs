@@ -56,7 +56,9 @@ pub fn groups(shape: Shape, groups: u64, requests: u64, seed: u64) -> Vec<Query>
 /// Requests of which this share in permille has one prefix, and the others one of so many.
 pub fn hot(shape: Shape, requests: u64, permille: u64, others: u64, seed: u64) -> Vec<Query> {
     let mut random = SmallRng::seed_from_u64(seed);
-    let group = |random: &mut SmallRng| if random.random_range(0..1000) < permille { 0 } else { random.random_range(1..=others) };
+    let group = |random: &mut SmallRng| {
+        if random.random_range(0..1000) < permille { 0 } else { random.random_range(1..=others) }
+    };
     (0..requests).map(|request| shape.query(group(&mut random), request)).collect()
 }
 

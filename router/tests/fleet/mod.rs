@@ -89,7 +89,9 @@ impl<'a> Run<'a> {
         let mut agenda = BinaryHeap::new();
         let next = match arrivals {
             Arrivals::Open => {
-                agenda.extend(queries.iter().enumerate().map(|(index, query)| Reverse((query.at_us, Happening::Arrives(index)))));
+                agenda.extend(
+                    queries.iter().enumerate().map(|(index, query)| Reverse((query.at_us, Happening::Arrives(index)))),
+                );
                 queries.len()
             }
             Arrivals::Closed(at_once) => {
