@@ -5,29 +5,32 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use teebench_api::files::epoch::{EpochRequest, EpochState};
+use teebench_api::files::epoch::{EpochRequest, EpochState, Worker};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::control::metrics::EpochMetrics;
-use crate::control::report::{RouterMetrics, WorkerReport};
+use crate::control::report::{PrefixReport, RouterMetrics, WorkerReport};
 use crate::policy::Engine;
 use crate::policy::settings::{Chunks, PolicyError, PolicySettings};
 use crate::proxy::waiting::WaitingLines;
 use crate::sync::Exchange;
-use crate::tree::WorkerIndex;
 use crate::tree::chunk::ChunkPlan;
 use crate::tree::sentry::Sentry;
+use crate::tree::{BusyPrefix, WorkerIndex};
 
 /// Most workers of an epoch: far above any node pool, and within [`WorkerIndex`].
 pub const MAXIMUM_WORKERS: usize = 4096;
 
 /// Most peers of an epoch.
 pub const MAXIMUM_PEERS: usize = 256;
+
+/// Prefixes that `GET /debug/tree` shows.
+const MOST_SHOWN_PREFIXES: usize = 50;
 
 /// Requests of an epoch that are all watched for shared system prompts.
 const WATCHED_WHOLLY: u64 = 512;
@@ -65,12 +68,14 @@ pub struct Epoch {
     pub peers: Vec<String>,
     /// Counters.
     pub metrics: EpochMetrics,
-    /// What was heard from other routers and what they shall hear.
-    pub exchange: Exchange,
+    /// What was heard from other routers and what they shall hear; lives on when the list of workers changes.
+    pub exchange: Arc<Exchange>,
     /// Cancelled when another epoch begins.
     pub ended: CancellationToken,
     began: Instant,
     by_name: HashMap<String, WorkerIndex>,
+    /// The same epoch with another list of workers, once that changed.
+    successor: OnceLock<Arc<Epoch>>,
     plan: ArcSwap<ChunkPlan>,
     /// Learns how to cut prompts, where the policy says so.
     sentry: Option<Mutex<Sentry>>,
@@ -144,23 +149,51 @@ impl Epoch {
     /// Makes the epoch of a request. `incarnation` names this router among its peers.
     pub fn new(request: &EpochRequest, incarnation: u64) -> Result<Self, EpochError> {
         let EpochRequest { epoch, run, policy, workers, peers } = request;
-        count("workers", workers.len(), 1, MAXIMUM_WORKERS)?;
         count("peers", peers.len(), 0, MAXIMUM_PEERS)?;
         if run.len() > MAXIMUM_RUN_BYTES {
             return Err(EpochError::Run(run.len()));
         }
-        let mut addresses = Vec::with_capacity(workers.len());
-        let mut by_name = HashMap::with_capacity(workers.len());
-        for (index, worker) in (0..).map(WorkerIndex).zip(workers) {
-            let id = worker.id.clone();
-            if id.is_empty() || id.len() > MAXIMUM_NAME_BYTES || by_name.insert(id.clone(), index).is_some() {
-                return Err(EpochError::Name(cut(&id)));
-            }
-            addresses.push(WorkerAddress { id, authority: authority("workers[].url", &worker.url)? });
-        }
+        let (addresses, by_name) = addresses(workers)?;
         let peers = peers.iter().map(|peer| authority("peers[].url", &peer.url)).collect::<Result<Vec<_>, _>>()?;
         let settings = PolicySettings::try_from(policy)?;
         Ok(Self::assemble(*epoch, run.clone(), settings, addresses, by_name, peers, incarnation))
+    }
+
+    /// The same epoch with another list of workers. Those that stay keep their requests, their reputation and what they
+    /// hold; requests that wait are told to ask the successor; those in flight go on to their end, at workers that left
+    /// too.
+    pub fn with_workers(&self, workers: &[Worker]) -> Result<Arc<Self>, EpochError> {
+        let (addresses, by_name) = addresses(workers)?;
+        let mut state = self.state();
+        let old_names: Vec<&str> = self.workers.iter().map(|worker| worker.id.as_str()).collect();
+        let names: Vec<&str> = addresses.iter().map(|worker| worker.id.as_str()).collect();
+        let engine = state.engine.with_workers(&self.settings, &old_names, &names, self.peers.len() + 1);
+        let mut successor = Self::assemble(
+            self.number,
+            self.run.clone(),
+            self.settings.clone(),
+            addresses,
+            by_name,
+            self.peers.clone(),
+            self.exchange.incarnation(),
+        );
+        successor.began = self.began;
+        successor.exchange = self.exchange.clone();
+        successor.plan = ArcSwap::new(self.plan());
+        successor.state().engine = engine;
+        self.exchange.forget_announced();
+        let successor = Arc::new(successor);
+        // Under the lock: who returns a slot afterwards finds the successor, and returns it there too.
+        self.successor.get_or_init(|| successor.clone());
+        self.ended.cancel();
+        state.is_over = true;
+        state.waiting.clear();
+        Ok(successor)
+    }
+
+    /// The same epoch with another list of workers, if that changed.
+    pub fn successor(&self) -> Option<&Arc<Self>> {
+        self.successor.get()
     }
 
     /// The epoch before the first: no workers, so nothing is served.
@@ -193,7 +226,8 @@ impl Epoch {
             number,
             run,
             metrics: EpochMetrics::new(names()),
-            exchange: Exchange::new(incarnation, !peers.is_empty()),
+            exchange: Arc::new(Exchange::new(incarnation, !peers.is_empty())),
+            successor: OnceLock::new(),
             settings,
             workers,
             peers,
@@ -264,6 +298,18 @@ impl Epoch {
         }
     }
 
+    /// The prefixes with the most recent traffic, as `GET /debug/tree` shows them.
+    pub fn top_prefixes(&self) -> Vec<PrefixReport> {
+        let busiest = self.state().engine.tree().map(|tree| tree.busiest(MOST_SHOWN_PREFIXES)).unwrap_or_default();
+        let report = |BusyPrefix { edge, chunks, recent_requests, holders }: BusyPrefix| PrefixReport {
+            hash: format!("{edge:016x}"),
+            chunks,
+            recent_requests,
+            holders: holders.iter().map(|holder| self.workers[holder.at()].id.clone()).collect(),
+        };
+        busiest.into_iter().map(report).collect()
+    }
+
     /// Brings the gauges up to date and returns all metrics in Prometheus' text format.
     pub fn metrics_text(&self) -> Result<Vec<u8>, prometheus::Error> {
         self.refresh_gauges();
@@ -300,6 +346,7 @@ impl Epoch {
             cancelled: metrics.cancelled.get(),
             prompt_chunks: metrics.prompt_chunks.get(),
             held_chunks: metrics.held_chunks.get(),
+            saved_tokens: metrics.saved_tokens.get(),
             queue_full: metrics.queue_full.get(),
             queue_timeouts: metrics.queue_timeouts.get(),
             queue_waits: metrics.queue_wait_seconds.get_sample_count(),
@@ -331,6 +378,22 @@ impl Epoch {
             self.metrics.tree_evictions.set(i64::try_from(tree.evictions()).unwrap_or(i64::MAX));
         }
     }
+}
+
+type Addresses = (Vec<WorkerAddress>, HashMap<String, WorkerIndex>);
+
+fn addresses(workers: &[Worker]) -> Result<Addresses, EpochError> {
+    count("workers", workers.len(), 1, MAXIMUM_WORKERS)?;
+    let mut addresses = Vec::with_capacity(workers.len());
+    let mut by_name = HashMap::with_capacity(workers.len());
+    for (index, worker) in (0..).map(WorkerIndex).zip(workers) {
+        let id = worker.id.clone();
+        if id.is_empty() || id.len() > MAXIMUM_NAME_BYTES || by_name.insert(id.clone(), index).is_some() {
+            return Err(EpochError::Name(cut(&id)));
+        }
+        addresses.push(WorkerAddress { id, authority: authority("workers[].url", &worker.url)? });
+    }
+    Ok((addresses, by_name))
 }
 
 fn count(field: &'static str, given: usize, minimum: usize, maximum: usize) -> Result<(), EpochError> {

@@ -113,6 +113,11 @@ impl Flight {
         self.work.prompt_tokens - self.missing_tokens
     }
 
+    /// The same request where its worker has another index.
+    pub fn at(self, worker: WorkerIndex) -> Self {
+        Self { worker, ..self }
+    }
+
     fn load(&self) -> Load {
         Load { in_flight: 1, tokens: self.work.tokens() }
     }
@@ -182,6 +187,39 @@ impl Engine {
             candidates: Vec::new(),
             placements: 0.0,
         }
+    }
+
+    /// An engine for another list of workers that goes on where this one is: `names` are this one's workers by their
+    /// index, and those that stay keep their state, their requests in flight and what they hold.
+    pub fn with_workers(&self, settings: &PolicySettings, old_names: &[&str], names: &[&str], routers: usize) -> Self {
+        let mut engine = Self::new(settings, names.iter().copied(), routers, self.turn);
+        let index_of = |name: &str| names.iter().position(|other| *other == name);
+        let moved: Vec<Option<WorkerIndex>> = old_names
+            .iter()
+            .map(|name| index_of(name).and_then(|index| u16::try_from(index).ok()).map(WorkerIndex))
+            .collect();
+        for (state, to) in self.workers.iter().zip(&moved) {
+            if let Some(to) = to {
+                engine.workers[to.at()] = state.clone();
+            }
+        }
+        engine.placements = engine.workers.iter().map(|state| state.placements).sum();
+        engine.overall_latency_ms = self.overall_latency_ms;
+        engine.streamed = self.streamed.clone();
+        engine.whole = self.whole.clone();
+        if let (Some(old), Some(new)) = (&self.prefixes, &mut engine.prefixes) {
+            for (generation, to) in old.replica.generations().iter().zip(&moved) {
+                if let Some(to) = to {
+                    new.replica.reach_generation(*to, *generation);
+                }
+            }
+            old.replica.tree().for_each_held(|path, holders| {
+                for to in holders.iter().filter_map(|holder| moved[holder.at()]) {
+                    new.replica.learn(path, to);
+                }
+            });
+        }
+        engine
     }
 
     /// State of every worker, in the epoch's order.

@@ -50,6 +50,9 @@ impl Slot {
         let Demand { prompt, excluded, began } = demand;
         let (granted, ticket) = {
             let mut state = epoch.state();
+            if state.is_over && epoch.successor().is_some() {
+                return Err(Refusal::EpochOver);
+            }
             let choice = state.engine.choose(&prompt, excluded, epoch.now());
             epoch.metrics.decision_seconds.observe(began.elapsed().as_secs_f64());
             let wanted = match choice {
@@ -105,12 +108,20 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let grants = {
-            let mut state = self.epoch.state();
-            state.engine.end(&self.flight);
-            grants_for(&self.epoch, &mut state, self.flight.worker())
-        };
-        deliver(grants);
+        let (mut epoch, mut flight) = (self.epoch.clone(), self.flight);
+        let name = self.epoch.workers[flight.worker().at()].id.clone();
+        loop {
+            let grants = {
+                let mut state = epoch.state();
+                state.engine.end(&flight);
+                grants_for(&epoch, &mut state, flight.worker())
+            };
+            deliver(grants);
+            // Where the list of workers changed meanwhile, the slot was counted there too.
+            let Some(successor) = epoch.successor().cloned() else { break };
+            let Some(worker) = successor.worker(&name) else { break };
+            (epoch, flight) = (successor, flight.at(worker));
+        }
     }
 }
 
@@ -126,6 +137,22 @@ pub fn serve_waiting(epoch: &Arc<Epoch>) {
         workers.flat_map(|worker| grants_for(epoch, &mut state, worker)).collect()
     };
     deliver(grants);
+}
+
+/// Notes that a worker could not be reached; after several times in a row it is ejected, and who waits for it takes another.
+pub fn note_unreachable(epoch: &Arc<Epoch>, worker: WorkerIndex) {
+    let ejected = {
+        let mut state = epoch.state();
+        let ejected = state.engine.connect_failed(worker);
+        if ejected {
+            state.waiting.release(worker);
+        }
+        ejected
+    };
+    if ejected {
+        tracing::warn!(worker = epoch.workers[worker.at()].id, "ejected: it cannot be reached");
+        serve_waiting(epoch);
+    }
 }
 
 fn grants_for(epoch: &Arc<Epoch>, state: &mut State, worker: WorkerIndex) -> Vec<Grant> {

@@ -63,6 +63,19 @@ impl PrefixMatch {
     }
 }
 
+/// A prefix that recent traffic shares.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BusyPrefix {
+    /// Hash of its last chunk.
+    pub edge: u64,
+    /// Its chunks.
+    pub chunks: usize,
+    /// Requests of the last hundred or so that passed it.
+    pub recent_requests: u32,
+    /// Workers that hold it.
+    pub holders: Vec<WorkerIndex>,
+}
+
 /// The tree. A path holds the chain hashes of a prompt's chunks, from the first on.
 #[derive(Clone, Debug)]
 pub struct HashRadixTree {
@@ -201,6 +214,36 @@ impl HashRadixTree {
                 }
             }
         }
+    }
+
+    /// The prefixes that most of the recent traffic ends in, the busiest first: at most `count` of them.
+    pub fn busiest(&self, count: usize) -> Vec<BusyPrefix> {
+        let mut of_children = vec![0; self.nodes.slots()];
+        let mut ends = Vec::new();
+        let mut at = self.nodes.oldest();
+        // From the oldest on, every node comes after its children.
+        while let Some(id) = at {
+            at = self.nodes.next_newer(id);
+            let node = self.nodes.get(id);
+            let visits = self.traffic.recent(node.visits);
+            if visits > of_children[id as usize] {
+                ends.push((visits, id));
+            }
+            if node.parent != NONE {
+                let busiest = &mut of_children[node.parent as usize];
+                *busiest = visits.max(*busiest);
+            }
+        }
+        ends.sort_unstable_by_key(|(visits, _)| std::cmp::Reverse(*visits));
+        ends.truncate(count);
+        let mut path = Vec::new();
+        let describe = |(recent_requests, id): (u32, u32)| {
+            self.nodes.path_to(id, &mut path);
+            let node = self.nodes.get(id);
+            let holders = self.sets.members(node.holders).to_vec();
+            BusyPrefix { edge: node.edge, chunks: path.len(), recent_requests, holders }
+        };
+        ends.into_iter().map(describe).collect()
     }
 
     fn hold(&mut self, path: &[u64], worker: WorkerIndex, is_traffic: bool) -> usize {

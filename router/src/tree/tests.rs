@@ -142,6 +142,20 @@ fn a_parent_is_never_evicted_before_its_children() {
 }
 
 #[test]
+fn the_busiest_prefixes_are_shown_where_their_traffic_parts() {
+    let mut tree = HashRadixTree::new(64, 1024);
+    for own in 0..10 {
+        tree.insert(&[1, 2, 100 + own], WorkerIndex((own % 2) as u16));
+        tree.insert(&[7, 8], WorkerIndex(2));
+    }
+    let busiest = tree.busiest(2);
+    let shown: Vec<_> = busiest.iter().map(|prefix| (prefix.edge, prefix.chunks, prefix.recent_requests)).collect();
+    assert!(shown == [(2, 2, 10), (8, 2, 10)] || shown == [(8, 2, 10), (2, 2, 10)], "{shown:?}");
+    let shared = busiest.iter().find(|prefix| prefix.edge == 2).unwrap();
+    assert_eq!(shared.holders, [WorkerIndex(0), WorkerIndex(1)]);
+}
+
+#[test]
 fn holders_stand_on_every_node_of_the_path() {
     let mut tree = HashRadixTree::new(64, 1024);
     tree.insert(&[1, 2, 3, 4], WorkerIndex(0));

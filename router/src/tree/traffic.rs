@@ -41,7 +41,8 @@ impl Traffic {
         recent >= 3 && 2 * recent > self.total
     }
 
-    fn recent(&self, visits: Visits) -> u32 {
+    /// Requests of the window that passed a node.
+    pub(super) fn recent(&self, visits: Visits) -> u32 {
         let eras = (self.era & 0x00ff_ffff).wrapping_sub(visits.0 >> 8);
         (visits.0 & 0xff).checked_shr(eras).unwrap_or(0)
     }
