@@ -1,0 +1,94 @@
+# What `run` and `bench` share: where the cluster is, how images get there, how the chart is installed.
+# shellcheck shell=bash
+
+mode=${E2E_CLUSTER:-namespaces}
+operator_namespace=teebench-system
+target=${CARGO_TARGET_DIR:-target}
+artefacts=$PWD/$target/e2e
+export TEEBENCH_CLUSTER=${TEEBENCH_CLUSTER:-teebench-e2e}
+
+die() {
+  printf 'e2e: %s\n' "$*" >&2
+  exit 2
+}
+
+case $mode in
+  namespaces)
+    # `unshare` tries what counts: containers often have root without the right to make namespaces.
+    if ! unshare --mount --net --pid --fork true 2>/dev/null; then
+      die "this machine lets no namespaces be made (root with CAP_SYS_ADMIN makes them); use E2E_CLUSTER=kind or current"
+    fi
+    ;;
+  kind | current) ;;
+  *) die "E2E_CLUSTER is \"$mode\": leave it unset, or use kind or current" ;;
+esac
+
+step() { # TITLE COMMAND...
+  local title=$1 begun=$SECONDS
+  shift
+  printf '%s ...\n' "$title" >&2
+  "$@"
+  printf '%s: %d s\n' "$title" $((SECONDS - begun)) >&2
+}
+
+# Runs a command where the cluster's addresses are reachable and kubectl and helm are found.
+inside() {
+  if [ "$mode" = current ]; then "$@"; else e2e/cluster/enter "$@"; fi
+}
+
+build() {
+  # Before the cluster's network is entered, from which no registry is reachable.
+  cargo build --quiet --bin teebench
+  cargo test --quiet --package teebench-e2e --features cluster --no-run
+  [ "$mode" != namespaces ] || e2e/cluster/build >/dev/null
+}
+
+bring_up() {
+  [ "$mode" = current ] || e2e/cluster/up >/dev/null
+}
+
+stripped() { # NAME: the path of that program without its symbols
+  cp "$target/debug/$1" "$work/$1"
+  strip "$work/$1"
+  echo "$work/$1"
+}
+
+# The images by their digests, in $teebench_image and $vllm_image.
+load_images() {
+  if [ "$mode" = current ]; then
+    teebench_image=${E2E_TEEBENCH_IMAGE:?E2E_CLUSTER=current needs the image of teebench, as REPOSITORY@sha256:...}
+    vllm_image=${E2E_VLLM_IMAGE:?E2E_CLUSTER=current needs the image of the stand-ins, as REPOSITORY@sha256:...}
+    return
+  fi
+  local gpus=()
+  # kind has no device plugin, so nothing tells a container which GPUs it was given.
+  [ "$mode" != kind ] || gpus=(--env NVIDIA_VISIBLE_DEVICES=all)
+  teebench_image=$(e2e/image/pack --tag localhost/teebench:e2e --out "$work/teebench.tar" \
+    --binary "$(stripped teebench)=/usr/local/bin/teebench" --entrypoint /usr/local/bin/teebench)
+  vllm_image=$(e2e/image/pack --tag localhost/vllm-stand-in:e2e --out "$work/vllm.tar" "${gpus[@]}" \
+    --binary "$(stripped vllm)" --binary "$(stripped hf)" --binary "$(stripped model-hub)" --entrypoint /usr/bin/vllm)
+  e2e/cluster/load "$work"/{teebench,vllm}.tar
+}
+
+make_namespace() { # NAME
+  inside kubectl create namespace "$1" --dry-run=client --output yaml | inside kubectl apply --filename - >/dev/null
+  # What the operator creates must pass the strictest of the profiles; a pod that does not is refused.
+  inside kubectl label --overwrite namespace "$1" pod-security.kubernetes.io/enforce=restricted >/dev/null
+}
+
+install_chart() {
+  local name
+  for name in "$operator_namespace" e2e-hub $(sed -n 's/^campaignNamespaces: \[\(.*\)\]$/\1/p' e2e/values.yaml | tr -d ,); do
+    make_namespace "$name"
+  done
+  inside helm upgrade --install teebench charts/teebench --namespace "$operator_namespace" --values e2e/values.yaml \
+    --set image.repository="${teebench_image%@*}" --set image.digest="${teebench_image#*@}" --wait --timeout 3m >&2
+}
+
+run_tests() {
+  rm -rf "$artefacts"
+  mkdir -p "$artefacts"
+  # An error names what failed; where in the harness it passed by is noise.
+  RUST_LIB_BACKTRACE=0 E2E_VLLM_IMAGE=$vllm_image E2E_TEEBENCH=$PWD/$target/debug/teebench E2E_ARTEFACTS=$artefacts \
+    inside cargo test --quiet --offline --package teebench-e2e --features cluster --test cluster -- --test-threads=2 "$@"
+}

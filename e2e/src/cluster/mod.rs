@@ -1,0 +1,49 @@
+//! The cluster under test: a client, and the places of what `e2e/run` has built and loaded.
+
+mod artefacts;
+mod campaigns;
+mod command;
+mod operator;
+mod suite;
+mod wait;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, ensure};
+
+pub use self::{
+    campaigns::{campaign_file, is_over, reason_of, seen},
+    command::{Said, command},
+    operator::{OPERATOR_NAMESPACE, audit_log, metrics},
+    suite::{Suite, measured, side_by_side},
+    wait::{eventually, until},
+};
+
+/// What `e2e/run` has made ready, as it tells by environment variables.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `E2E_TEEBENCH`: the program, for subcommands that people run.
+    pub teebench: PathBuf,
+    /// `E2E_VLLM_IMAGE`: the image with the stand-ins for vLLM and the hub, by its digest.
+    pub vllm_image: String,
+    /// `E2E_ARTEFACTS`: directory for what is kept of tests that failed.
+    pub artefacts: PathBuf,
+}
+
+impl Settings {
+    /// Reads the variables.
+    ///
+    /// # Errors
+    /// One is missing.
+    pub fn from_environment() -> anyhow::Result<Self> {
+        let variable =
+            |name: &str| std::env::var(name).with_context(|| format!("{name} is not set; run these tests by e2e/run"));
+        let vllm_image = variable("E2E_VLLM_IMAGE")?;
+        ensure!(vllm_image.contains("@sha256:"), "E2E_VLLM_IMAGE is \"{vllm_image}\"; name it by digest");
+        Ok(Self {
+            teebench: variable("E2E_TEEBENCH")?.into(),
+            vllm_image,
+            artefacts: variable("E2E_ARTEFACTS")?.into(),
+        })
+    }
+}

@@ -1,0 +1,35 @@
+//! The operator under test: its metrics, and what the API server has recorded of its requests.
+
+use std::{collections::BTreeMap, fs, path::PathBuf};
+
+use anyhow::Context;
+use kube::Client;
+
+/// Namespace of the operator.
+pub const OPERATOR_NAMESPACE: &str = "teebench-system";
+
+/// The operator's metrics, by the API server's service proxy: each line's name with its labels, and its value.
+///
+/// # Errors
+/// They cannot be read.
+pub async fn metrics(client: &Client) -> anyhow::Result<BTreeMap<String, f64>> {
+    let path = format!("/api/v1/namespaces/{OPERATOR_NAMESPACE}/services/teebench-metrics:9090/proxy/metrics");
+    let text = client.request_text(http::Request::get(path).body(Vec::new())?).await?;
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    Ok(lines
+        .filter_map(|line| line.rsplit_once(' '))
+        .filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?)))
+        .collect())
+}
+
+/// The audit log's text; none where the cluster keeps none.
+///
+/// # Errors
+/// It is there and cannot be read.
+pub fn audit_log() -> anyhow::Result<Option<String>> {
+    let Some(path) = std::env::var_os("TEEBENCH_AUDIT_LOG").map(PathBuf::from) else { return Ok(None) };
+    if !path.exists() {
+        return Ok(None);
+    }
+    fs::read_to_string(&path).map(Some).with_context(|| path.display().to_string())
+}

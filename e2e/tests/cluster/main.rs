@@ -1,0 +1,4 @@
+//! What teebench promises on a cluster; one module for each part of it. `e2e/run` brings up what they need.
+
+mod crds;
+mod simulator;
