@@ -100,8 +100,11 @@ impl Args {
     }
 }
 
+/// Makes a file's bytes.
+type Content = fn() -> Vec<u8>;
+
 /// Name and content of the repository's files.
-const FILES: [(&str, fn() -> Vec<u8>); 2] = [("config.json", config), ("model.safetensors", weights)];
+const FILES: [(&str, Content); 2] = [("config.json", config), ("model.safetensors", weights)];
 
 fn config() -> Vec<u8> {
     let config = json!({
