@@ -9,6 +9,7 @@ use std::{
     fs,
     io::{BufRead, BufReader},
     net::TcpListener,
+    path::Path,
     process::{Command, Stdio},
 };
 
@@ -217,7 +218,7 @@ fn a_directory_that_cannot_be_written_is_named() {
 }
 
 /// The small campaign with a real engine in place of the simulator.
-fn with_vllm(dir: &std::path::Path) -> std::path::PathBuf {
+fn with_vllm(dir: &Path) -> std::path::PathBuf {
     let simulator = "simulator: {profile: Tiny, replicas: 2, maxNumSeqs: 4, maxModelLen: 4096}";
     let image = format!("example/vllm@sha256:{}", "0".repeat(64));
     let vllm = format!("vllm: {{image: \"{image}\", replicas: 1, maxNumSeqs: 4, maxModelLen: 4096}}");
@@ -327,4 +328,52 @@ fn a_foreign_router_gets_the_requests_of_its_runs() {
             run["servers"].as_array().unwrap().iter().map(|s| s["prefix_cache_queries"].as_u64().unwrap()).sum();
         assert!(queried > 0, "{path}: no request reached the servers");
     }
+}
+
+#[test]
+fn data_sets_from_files_are_recorded_shared_by_a_block_and_never_swapped() {
+    let campaigns = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/campaigns");
+    let directory = tempfile::tempdir().unwrap();
+    for file in ["files.yaml", "data/prompts.jsonl"] {
+        fs::create_dir_all(directory.path().join("data")).unwrap();
+        fs::copy(campaigns.join(file), directory.path().join(file)).unwrap();
+    }
+    let (campaign_file, out) = (directory.path().join("files.yaml"), directory.path().join("out"));
+    let trace = format!("replay={}", campaigns.join("data/trace.jsonl").display());
+
+    let missing = run(&campaign_file, &out, &[]);
+    assert_eq!(missing.status.code(), Some(2), "{}", said(&missing));
+    assert!(said(&missing).contains("give it by --dataset replay=FILE"), "{}", said(&missing));
+    let output = run(&campaign_file, &out, &["--dataset", &trace]);
+    assert_eq!(count(&runs(&out.join("files")), "Failed"), 0, "{}", said(&output));
+
+    let runs = runs(&out.join("files"));
+    let digests: BTreeSet<String> = runs.iter().map(|(_, run)| run["dataset_sha256"].to_string()).collect();
+    assert_eq!((runs.len(), digests.len()), (6, 2), "{}", brief(&runs));
+    let outputs = |path: &str| -> Vec<u64> {
+        let bench = fs::read(out.join("files").join(path).join("bench.json")).unwrap();
+        let bench: serde_json::Value = serde_json::from_slice(&bench).unwrap();
+        bench["output_lens"].as_array().unwrap().iter().filter_map(serde_json::Value::as_u64).collect()
+    };
+    let sent = |repetition: u64| -> BTreeSet<Vec<u64>> {
+        let of = runs.iter().filter(|(_, run)| run["experiment"] == "own" && run["repetition"] == repetition);
+        of.map(|(path, _)| outputs(path)).collect()
+    };
+    // Both arms the same two prompts in the same order; the other block the other two of the file.
+    assert_eq!((sent(1).len(), sent(2).len()), (1, 1), "{:?} {:?}", sent(1), sent(2));
+    let all: BTreeSet<u64> = sent(1).into_iter().chain(sent(2)).flatten().collect();
+    assert_eq!(all, BTreeSet::from([3, 4, 5, 6]));
+    let replayed = runs.iter().find(|(_, run)| run["experiment"] == "replay").unwrap();
+    assert_eq!(outputs(&replayed.0), [3, 4, 2]);
+
+    let prompts = directory.path().join("data/prompts.jsonl");
+    let content = fs::read_to_string(&prompts).unwrap();
+    fs::write(&prompts, content.replace("prime", "square")).unwrap();
+    let swapped = run(&campaign_file, &out, &["--dataset", &trace]);
+    assert_eq!(swapped.status.code(), Some(2), "{}", said(&swapped));
+    fs::write(&prompts, content + "{\"prompt\": \n").unwrap();
+    let broken = run(&campaign_file, &directory.path().join("new"), &["--dataset", &trace]);
+    assert_eq!(broken.status.code(), Some(2), "{}", said(&broken));
+    assert!(said(&broken).contains("prompts.jsonl, line 5: EOF"), "{}", said(&broken));
+    assert!(!directory.path().join("new").exists(), "something was started on a broken file");
 }

@@ -132,16 +132,19 @@ pub enum LoadBalancing {
     /// The deepest holder, whatever its load.
     None,
     /// The paper's factor: latency times queue over capacity.
-    #[default]
     LatencyFactor,
+    /// The server with the least expected time to the first token: the wait behind the work ahead, and the prefill of
+    /// what the server does not hold, both at rates learned from traffic.
+    #[default]
+    ExpectedCost,
 }
 
-/// How a prompt is cut into chunks; give exactly one of `bytes` and `lengths`.
+/// How a prompt is cut into chunks; give exactly one of `bytes`, `lengths` and `learned`.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = ("has(self.bytes) != has(self.lengths)",
-        "spec.hashRadixTree.chunk: give exactly one of bytes and lengths; remove the other"),
+    validation = ("[has(self.bytes), has(self.lengths), has(self.learned)].filter(given, given).size() == 1",
+        "spec.hashRadixTree.chunk: give exactly one of bytes, lengths and learned; remove the others"),
     validation = ("!has(self.remainder) || has(self.lengths)",
         "spec.hashRadixTree.chunk.remainder: belongs to chunk.lengths; remove it or give lengths")
 )]
@@ -162,16 +165,46 @@ pub struct Chunking {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 16, max = 65536))]
     pub remainder: Option<u32>,
+    /// Lengths of the first chunks found by watching the traffic for shared system prompts, as the paper's Sentry does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learned: Option<LearnedChunking>,
 }
 
 impl Chunking {
     /// Bytes of a chunk where nothing else is said.
     pub const DEFAULT_BYTES: u32 = 256;
+
+    /// Every chunk has so many bytes.
+    pub const fn fixed(bytes: u32) -> Self {
+        Self { bytes: Some(bytes), lengths: Vec::new(), remainder: None, learned: None }
+    }
 }
 
 impl Default for Chunking {
     fn default() -> Self {
-        Self { bytes: Some(Self::DEFAULT_BYTES), lengths: Vec::new(), remainder: None }
+        Self::fixed(Self::DEFAULT_BYTES)
+    }
+}
+
+/// Chunks whose lengths are learned from the traffic.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct LearnedChunking {
+    /// Bytes of every chunk that no shared system prompt ends in.
+    #[serde(default = "LearnedChunking::default_remainder")]
+    #[schemars(range(min = 16, max = 65536))]
+    pub remainder: u32,
+}
+
+impl LearnedChunking {
+    const fn default_remainder() -> u32 {
+        Chunking::DEFAULT_BYTES
+    }
+}
+
+impl Default for LearnedChunking {
+    fn default() -> Self {
+        Self { remainder: Self::default_remainder() }
     }
 }
 

@@ -100,6 +100,7 @@ impl Args {
     }
 }
 
+/// Makes a file's bytes.
 type Content = fn() -> Vec<u8>;
 
 /// Name and content of the repository's files.

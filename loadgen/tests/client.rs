@@ -278,7 +278,7 @@ async fn a_ramp_notes_each_whole_rate() {
 async fn warm_up_is_sent_before_and_not_measured() {
     let server = Server::start(|_, _| Reply::Stream(completion(1))).await;
     let mut spec = load(3, vec![server.target()]);
-    spec.warmup = warmup_requests(&*spec.requests, 2, 0);
+    spec.warmup = warmup_requests(&*spec.requests, 2, 0).unwrap();
     let measured = measured(&spec).await;
     let is_of_run = |body: &Value| body["prompt"].as_str().unwrap().starts_with("prompt ");
     let order: Vec<bool> = server.seen().iter().map(|seen| is_of_run(&seen.body)).collect();
@@ -290,7 +290,7 @@ async fn warm_up_is_sent_before_and_not_measured() {
 async fn a_warm_up_without_any_answer_stops_the_run() {
     let server = Server::start(|_, _| Reply::Status(404, "no such model")).await;
     let mut spec = load(3, vec![server.target()]);
-    spec.warmup = warmup_requests(&*spec.requests, 2, 0);
+    spec.warmup = warmup_requests(&*spec.requests, 2, 0).unwrap();
     let error = run(&spec).await.unwrap_err();
     assert!(error.to_string().contains("no such model"), "{error}");
     assert_eq!(server.seen().len(), 2);

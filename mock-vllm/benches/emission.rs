@@ -5,7 +5,7 @@
 //! counts nothing and parses nothing: it reads until the end marker of each reply.
 
 use std::net::SocketAddr;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use nix::sys::resource::{UsageWho, getrusage};
@@ -17,6 +17,7 @@ use teebench_mock_vllm::server::{Fleet, FleetConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::runtime::Builder;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 /// End of a chunked body.
@@ -167,7 +168,8 @@ fn thread_processor_time() -> ProcessorTime {
     ProcessorTime { user: duration(usage.user_time()), system: duration(usage.system_time()) }
 }
 
-/// Sends one request on each connection, and waits for all replies; then asks each server how late it was.
+/// Sends one request on each connection, and waits for all replies; then asks each server how late it was since all
+/// streams had begun, so that accepting connections, which happens once, is left out.
 async fn load(addresses: &[SocketAddr], scenario: &Scenario) -> (Duration, String) {
     for address in addresses {
         while get(*address, "/health").await.is_err() {
@@ -176,40 +178,53 @@ async fn load(addresses: &[SocketAddr], scenario: &Scenario) -> (Duration, Strin
     }
     let started = Instant::now();
     let mut streams = tokio::task::JoinSet::new();
+    let begun = Arc::new(Semaphore::new(0));
     for (server, address) in (0..scenario.servers).zip(addresses) {
         // Servers are independent, so their steps are not in phase; those of one server always are.
         tokio::time::sleep_until((started + scenario.step * server / scenario.servers).into()).await;
         for sequence in 0..scenario.sequences {
             let number = server * scenario.sequences + sequence;
-            streams.spawn(stream(*address, number, scenario.output_tokens));
+            streams.spawn(stream(*address, number, scenario.output_tokens, begun.clone()));
         }
     }
+    let all = begun.acquire_many(scenario.servers * scenario.sequences).await.expect("the semaphore is never closed");
+    let before = lateness_counts(addresses).await;
+    drop(all);
     streams.join_all().await;
     let wall = started.elapsed();
-    let mut histograms = Vec::new();
-    for address in addresses {
-        let metrics = get(*address, "/metrics").await.expect("a server that loaded answers");
-        histograms.extend(metrics.lines().filter(|line| line.starts_with("teebench_mock:")).map(str::to_owned));
+    let mut late = lateness_counts(addresses).await;
+    for ((_, count), (_, earlier)) in late.iter_mut().zip(&before) {
+        *count -= earlier;
     }
-    (wall, lateness(&histograms))
+    (wall, lateness(&late))
 }
 
-/// The bound under which 99 of 100 emissions of all servers lie, from their histograms.
-fn lateness(lines: &[String]) -> String {
+/// Cumulative counts of all servers' histograms of lateness, by their bounds.
+async fn lateness_counts(addresses: &[SocketAddr]) -> Vec<(f64, f64)> {
     let mut buckets: Vec<(f64, f64)> = Vec::new();
-    for line in lines.iter().filter(|line| line.contains("emission_lateness_seconds_bucket")) {
-        let Some(bound) = line.split("le=\"").nth(1).and_then(|rest| rest.split('"').next()) else { continue };
-        let bound = bound.parse().unwrap_or(f64::INFINITY);
-        let count: f64 = line.rsplit(' ').next().and_then(|count| count.parse().ok()).unwrap_or(0.0);
-        match buckets.iter_mut().find(|(known, _)| *known == bound) {
-            Some((_, total)) => *total += count,
-            None => buckets.push((bound, count)),
+    for address in addresses {
+        let metrics = get(*address, "/metrics").await.expect("a server that loaded answers");
+        for line in metrics.lines().filter(|line| line.contains("emission_lateness_seconds_bucket")) {
+            let Some(bound) = line.split("le=\"").nth(1).and_then(|rest| rest.split('"').next()) else { continue };
+            let bound = bound.parse().unwrap_or(f64::INFINITY);
+            let count: f64 = line.rsplit(' ').next().and_then(|count| count.parse().ok()).unwrap_or(0.0);
+            match buckets.iter_mut().find(|(known, _)| *known == bound) {
+                Some((_, total)) => *total += count,
+                None => buckets.push((bound, count)),
+            }
         }
     }
     buckets.sort_by(|left, right| left.0.total_cmp(&right.0));
+    buckets
+}
+
+/// The bounds under which 50 and 99 of 100 emissions lie.
+fn lateness(buckets: &[(f64, f64)]) -> String {
     let total = buckets.last().map_or(0.0, |(_, count)| *count);
-    let p99 = buckets.iter().find(|(_, count)| *count >= 0.99 * total).map_or(f64::NAN, |(bound, _)| *bound);
-    format!("p99 <= {:.1} ms", p99 * 1e3)
+    let below = |share: f64| {
+        buckets.iter().find(|(_, count)| *count >= share * total).map_or(f64::NAN, |(bound, _)| bound * 1e3)
+    };
+    format!("p50 <= {:.1} ms, p99 <= {:.1} ms", below(0.5), below(0.99))
 }
 
 /// The reply of a server; connections are refused until it has loaded.
@@ -222,7 +237,7 @@ async fn get(address: SocketAddr, path: &str) -> std::io::Result<String> {
     Ok(reply)
 }
 
-async fn stream(address: SocketAddr, number: u32, output_tokens: u32) {
+async fn stream(address: SocketAddr, number: u32, output_tokens: u32, begun: Arc<Semaphore>) {
     let mut connection = TcpStream::connect(address).await.expect("the server listens");
     connection.set_nodelay(true).expect("the option is known");
     let body = format!(
@@ -235,9 +250,13 @@ async fn stream(address: SocketAddr, number: u32, output_tokens: u32) {
     connection.write_all((head + &body).as_bytes()).await.expect("a request can be sent");
     let mut buffer = vec![0; 64 << 10];
     let mut tail: Vec<u8> = Vec::new();
+    let mut begins = Some(begun);
     while !tail.ends_with(END) {
         let read = connection.read(&mut buffer).await.expect("the reply can be read");
         assert!(read > 0, "the reply broke off");
+        if let Some(begun) = begins.take() {
+            begun.add_permits(1);
+        }
         let keep = tail.len().min(END.len());
         tail.drain(..tail.len() - keep);
         tail.extend_from_slice(&buffer[read.saturating_sub(END.len())..read]);

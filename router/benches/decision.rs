@@ -9,7 +9,7 @@ use criterion::{BenchmarkId, Criterion, Throughput};
 use serde_json::json;
 use teebench_api::policy::RouterPolicySpec;
 use teebench_router::policy::settings::PolicySettings;
-use teebench_router::policy::{Choice, Engine};
+use teebench_router::policy::{Choice, Engine, Prompt};
 use teebench_router::proxy::key::{KeyBuffers, read_key};
 use teebench_router::tree::WorkerIndex;
 use teebench_router::tree::chunk::{ChunkPlan, PathBuffers, PathHasher};
@@ -47,6 +47,7 @@ impl Case {
             serde_json::from_value(json!({"mode": "HashRadixTree", "hashRadixTree": {}})).expect("a valid policy");
         let settings = PolicySettings::try_from(&spec).expect("a valid policy");
         let mut engine = Engine::new(&settings, ["a", "b", "c", "d"], 1, 0);
+        let plan = ChunkPlan::fixed(256);
         let mut key = KeyBuffers::default();
         let body = |prompt: &str| {
             json!({"model": "m", "messages": [{"role": "user", "content": prompt}], "max_tokens": 128, "stream": true})
@@ -54,11 +55,11 @@ impl Case {
                 .into_bytes()
         };
         for seed in 0..16 {
-            read_key(&body(&text(seed)), &settings.chunks, &mut key);
+            read_key(&body(&text(seed)), &plan, &mut key);
             engine.accepted(WorkerIndex(seed as u16 % 4), key.path());
         }
         let prompt = text(5);
-        Self { body: body(&prompt), prompt, engine, plan: settings.chunks, key, hashes: PathBuffers::default() }
+        Self { body: body(&prompt), prompt, engine, plan, key, hashes: PathBuffers::default() }
     }
 
     fn hash_alone(&mut self) -> u64 {
@@ -69,8 +70,9 @@ impl Case {
     }
 
     fn decide(&mut self) -> Choice {
-        read_key(black_box(&self.body), &self.plan, &mut self.key);
-        self.engine.choose(self.key.path(), &[])
+        let work = read_key(black_box(&self.body), &self.plan, &mut self.key);
+        let prompt = Prompt { path: self.key.path(), plan: &self.plan, work };
+        self.engine.choose(&prompt, &[], Duration::ZERO)
     }
 }
 

@@ -1,17 +1,19 @@
 //! The `router` subcommand: flags, signals and exit codes.
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::ValueEnum;
-use teebench_api::files::epoch::{EpochRequest, Peer, Worker};
+use teebench_api::files::epoch::{EpochRequest, Peer};
 use teebench_api::policy::{
     Chunking, HashRadixTree, LoadBalancing, RouterMode, RouterPolicySpec, RouterQueue, Topology,
 };
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::control::members::{Source, named_by_address};
 use crate::serve::{Config, StartError, start};
 
 /// Routes requests to vLLM servers by the prompt prefixes that each holds.
@@ -30,6 +32,12 @@ pub struct Args {
     /// Servers to route to.
     #[arg(long, value_name = "URL", num_args = 1..)]
     pub worker_urls: Vec<String>,
+    /// File with a server's URL on each line, read again when it changes; instead of --worker-urls.
+    #[arg(long, value_name = "FILE", conflicts_with = "worker_urls")]
+    pub workers_file: Option<PathBuf>,
+    /// Name that resolves to all servers, such as a headless Service's, and their port; resolved anew every few seconds.
+    #[arg(long, value_name = "HOST:PORT", conflicts_with_all = ["worker_urls", "workers_file"])]
+    pub workers_dns: Option<String>,
     /// How a server is chosen.
     #[arg(long, value_enum, default_value_t = Policy::HashRadixTree)]
     pub policy: Policy,
@@ -54,6 +62,12 @@ pub struct Args {
     /// A further port for metrics alone.
     #[arg(long)]
     pub prometheus_port: Option<u16>,
+    /// Serve `/debug/tree` on the control port: the prefixes with the most traffic, as hashes.
+    #[arg(long)]
+    pub debug_tree: bool,
+    /// Write a line to the log for every request.
+    #[arg(long)]
+    pub access_log: bool,
     /// I/O threads of the data port; one serves tens of thousands of requests per second.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub threads: u16,
@@ -85,6 +99,8 @@ pub enum Balancing {
     None,
     /// Latency times queue over capacity, as in the paper.
     LatencyFactor,
+    /// The least expected time to the first token.
+    ExpectedCost,
 }
 
 const BAD_INPUT: u8 = 2;
@@ -148,6 +164,10 @@ impl Args {
             host,
             port,
             worker_urls,
+            workers_file,
+            workers_dns,
+            debug_tree,
+            access_log,
             policy: _,
             load_balancing: _,
             chunk_bytes: _,
@@ -161,14 +181,24 @@ impl Args {
             drain_seconds: _,
         } = self;
         let policy = self.policy_spec()?;
-        if worker_urls.is_empty() && !peer_urls.is_empty() {
+        let watched = match (workers_file, workers_dns) {
+            (Some(file), _) => Some(Source::File(file.clone())),
+            (None, Some(name)) => Some(Source::Dns(name.clone())),
+            (None, None) => None,
+        };
+        let workers = match &watched {
+            Some(source) => source.read().map_err(|error| format!("{:#}", anyhow::Error::from(error)))?,
+            None => worker_urls.iter().map(|url| named_by_address(url)).collect(),
+        };
+        if workers.is_empty() && watched.is_some() {
+            return Err("the list of servers is empty; list one at least".into());
+        }
+        if workers.is_empty() && !peer_urls.is_empty() {
             return Err("--peer-urls: belongs to --worker-urls; give both, or let PUT /epoch name the peers".into());
         }
-        // A worker's address is its name, so that routers started alike agree on it in whatever order they list it.
-        let workers = worker_urls.iter().map(|url| Worker { id: url.trim_end_matches('/').into(), url: url.clone() });
-        let peers = peer_urls.iter().map(|url| Peer { id: url.clone(), url: url.clone() });
+        let peers = peer_urls.iter().map(|url| Peer { id: url.clone(), url: url.clone() }).collect();
         let first_epoch =
-            EpochRequest { epoch: 0, run: String::new(), policy, workers: workers.collect(), peers: peers.collect() };
+            (!workers.is_empty()).then(|| EpochRequest { epoch: 0, run: String::new(), policy, workers, peers });
         Ok(Config {
             host: host.clone(),
             port: *port,
@@ -176,7 +206,10 @@ impl Args {
             prometheus_port: *prometheus_port,
             threads: usize::from(*threads),
             body_limit: *max_body_bytes,
-            epoch: (!worker_urls.is_empty()).then_some(first_epoch),
+            epoch: first_epoch,
+            watched,
+            debug_tree: *debug_tree,
+            access_log: *access_log,
         })
     }
 
@@ -213,10 +246,11 @@ impl Args {
                 None => default.load_balancing,
                 Some(Balancing::None) => LoadBalancing::None,
                 Some(Balancing::LatencyFactor) => LoadBalancing::LatencyFactor,
+                Some(Balancing::ExpectedCost) => LoadBalancing::ExpectedCost,
             },
             chunk: match self.chunk_bytes {
                 None => default.chunk.clone(),
-                Some(bytes) => Chunking { bytes: Some(bytes), lengths: Vec::new(), remainder: None },
+                Some(bytes) => Chunking::fixed(bytes),
             },
             hash_bits: self.hash_bits.unwrap_or(default.hash_bits),
             ..default

@@ -4,24 +4,39 @@
 //! keeps the epoch it came in with until it ends.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
-use teebench_api::files::epoch::{EpochRequest, EpochState};
+use arc_swap::ArcSwap;
+use teebench_api::files::epoch::{EpochRequest, EpochState, Worker};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::control::metrics::EpochMetrics;
-use crate::control::report::{RouterMetrics, WorkerReport};
+use crate::control::report::{PrefixReport, RouterMetrics, WorkerReport};
 use crate::policy::Engine;
-use crate::policy::settings::{PolicyError, PolicySettings};
+use crate::policy::settings::{Chunks, PolicyError, PolicySettings};
 use crate::proxy::waiting::WaitingLines;
 use crate::sync::Exchange;
-use crate::tree::WorkerIndex;
+use crate::tree::chunk::ChunkPlan;
+use crate::tree::sentry::Sentry;
+use crate::tree::{BusyPrefix, WorkerIndex};
 
 /// Most workers of an epoch: far above any node pool, and within [`WorkerIndex`].
 pub const MAXIMUM_WORKERS: usize = 4096;
 
 /// Most peers of an epoch.
 pub const MAXIMUM_PEERS: usize = 256;
+
+/// Prefixes that `GET /debug/tree` shows.
+const MOST_SHOWN_PREFIXES: usize = 50;
+
+/// Requests of an epoch that are all watched for shared system prompts.
+const WATCHED_WHOLLY: u64 = 512;
+
+/// Of the later ones, one in so many: hashing a prompt once more takes a few microseconds.
+const WATCHED_ONE_IN: u64 = 16;
 
 /// Longest name of a run in bytes.
 const MAXIMUM_RUN_BYTES: usize = 1024;
@@ -53,11 +68,19 @@ pub struct Epoch {
     pub peers: Vec<String>,
     /// Counters.
     pub metrics: EpochMetrics,
-    /// What was heard from other routers and what they shall hear.
-    pub exchange: Exchange,
+    /// What was heard from other routers and what they shall hear; lives on when the list of workers changes.
+    pub exchange: Arc<Exchange>,
     /// Cancelled when another epoch begins.
     pub ended: CancellationToken,
+    began: Instant,
     by_name: HashMap<String, WorkerIndex>,
+    /// The same epoch with another list of workers, once that changed.
+    successor: OnceLock<Arc<Epoch>>,
+    plan: ArcSwap<ChunkPlan>,
+    /// Learns how to cut prompts, where the policy says so.
+    sentry: Option<Mutex<Sentry>>,
+    /// Requests seen, of which the sentry watches some.
+    requests: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -126,23 +149,51 @@ impl Epoch {
     /// Makes the epoch of a request. `incarnation` names this router among its peers.
     pub fn new(request: &EpochRequest, incarnation: u64) -> Result<Self, EpochError> {
         let EpochRequest { epoch, run, policy, workers, peers } = request;
-        count("workers", workers.len(), 1, MAXIMUM_WORKERS)?;
         count("peers", peers.len(), 0, MAXIMUM_PEERS)?;
         if run.len() > MAXIMUM_RUN_BYTES {
             return Err(EpochError::Run(run.len()));
         }
-        let mut addresses = Vec::with_capacity(workers.len());
-        let mut by_name = HashMap::with_capacity(workers.len());
-        for (index, worker) in (0..).map(WorkerIndex).zip(workers) {
-            let id = worker.id.clone();
-            if id.is_empty() || id.len() > MAXIMUM_NAME_BYTES || by_name.insert(id.clone(), index).is_some() {
-                return Err(EpochError::Name(cut(&id)));
-            }
-            addresses.push(WorkerAddress { id, authority: authority("workers[].url", &worker.url)? });
-        }
+        let (addresses, by_name) = addresses(workers)?;
         let peers = peers.iter().map(|peer| authority("peers[].url", &peer.url)).collect::<Result<Vec<_>, _>>()?;
         let settings = PolicySettings::try_from(policy)?;
         Ok(Self::assemble(*epoch, run.clone(), settings, addresses, by_name, peers, incarnation))
+    }
+
+    /// The same epoch with another list of workers. Those that stay keep their requests, their reputation and what they
+    /// hold; requests that wait are told to ask the successor; those in flight go on to their end, at workers that left
+    /// too.
+    pub fn with_workers(&self, workers: &[Worker]) -> Result<Arc<Self>, EpochError> {
+        let (addresses, by_name) = addresses(workers)?;
+        let mut state = self.state();
+        let old_names: Vec<&str> = self.workers.iter().map(|worker| worker.id.as_str()).collect();
+        let names: Vec<&str> = addresses.iter().map(|worker| worker.id.as_str()).collect();
+        let engine = state.engine.with_workers(&self.settings, &old_names, &names, self.peers.len() + 1);
+        let mut successor = Self::assemble(
+            self.number,
+            self.run.clone(),
+            self.settings.clone(),
+            addresses,
+            by_name,
+            self.peers.clone(),
+            self.exchange.incarnation(),
+        );
+        successor.began = self.began;
+        successor.exchange = self.exchange.clone();
+        successor.plan = ArcSwap::new(self.plan());
+        successor.state().engine = engine;
+        self.exchange.forget_announced();
+        let successor = Arc::new(successor);
+        // Under the lock: who returns a slot afterwards finds the successor, and returns it there too.
+        self.successor.get_or_init(|| successor.clone());
+        self.ended.cancel();
+        state.is_over = true;
+        state.waiting.clear();
+        Ok(successor)
+    }
+
+    /// The same epoch with another list of workers, if that changed.
+    pub fn successor(&self) -> Option<&Arc<Self>> {
+        self.successor.get()
     }
 
     /// The epoch before the first: no workers, so nothing is served.
@@ -164,16 +215,28 @@ impl Epoch {
         let first_turn = if peers.is_empty() { 0 } else { incarnation as usize };
         let engine = Engine::new(&settings, names(), peers.len() + 1, first_turn);
         let waiting = WaitingLines::new(workers.len());
+        let (plan, sentry) = match &settings.chunks {
+            Chunks::Planned(plan) => (plan.clone(), None),
+            Chunks::Learned { remainder } => {
+                let sentry = Sentry::new(*remainder);
+                (sentry.first_plan(), Some(sentry))
+            }
+        };
         Self {
             number,
             run,
             metrics: EpochMetrics::new(names()),
-            exchange: Exchange::new(incarnation, !peers.is_empty()),
+            exchange: Arc::new(Exchange::new(incarnation, !peers.is_empty())),
+            successor: OnceLock::new(),
             settings,
             workers,
             peers,
             ended: CancellationToken::new(),
+            began: Instant::now(),
             by_name,
+            plan: ArcSwap::from_pointee(plan),
+            sentry: sentry.map(Mutex::new),
+            requests: AtomicU64::new(0),
             state: Mutex::new(State { engine, waiting, is_over: false }),
         }
     }
@@ -181,6 +244,30 @@ impl Epoch {
     /// Locks the state. A panic elsewhere does not stop routing: every step leaves the state whole.
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How prompts are cut now.
+    pub fn plan(&self) -> Arc<ChunkPlan> {
+        self.plan.load_full()
+    }
+
+    /// The sentry, if it shall watch the request at hand: the first few hundred, and then one in sixteen.
+    pub fn watching_sentry(&self) -> Option<MutexGuard<'_, Sentry>> {
+        let sentry = self.sentry.as_ref()?;
+        let number = self.requests.fetch_add(1, Ordering::Relaxed);
+        let is_watched = number < WATCHED_WHOLLY || number.is_multiple_of(WATCHED_ONE_IN);
+        is_watched.then(|| sentry.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Cuts prompts in another way from now on. What the tree holds by the old way fades.
+    pub fn cut_by(&self, plan: ChunkPlan) {
+        tracing::info!(?plan, "the traffic's shared prompts changed how prompts are cut");
+        self.plan.store(Arc::new(plan));
+    }
+
+    /// Time since the epoch began.
+    pub fn now(&self) -> Duration {
+        self.began.elapsed()
     }
 
     /// The worker of a name.
@@ -209,6 +296,18 @@ impl Epoch {
             workers: self.workers.len(),
             tree_nodes: self.state().engine.tree().map_or(0, crate::tree::HashRadixTree::len),
         }
+    }
+
+    /// The prefixes with the most recent traffic, as `GET /debug/tree` shows them.
+    pub fn top_prefixes(&self) -> Vec<PrefixReport> {
+        let busiest = self.state().engine.tree().map(|tree| tree.busiest(MOST_SHOWN_PREFIXES)).unwrap_or_default();
+        let report = |BusyPrefix { edge, chunks, recent_requests, holders }: BusyPrefix| PrefixReport {
+            hash: format!("{edge:016x}"),
+            chunks,
+            recent_requests,
+            holders: holders.iter().map(|holder| self.workers[holder.at()].id.clone()).collect(),
+        };
+        busiest.into_iter().map(report).collect()
     }
 
     /// Brings the gauges up to date and returns all metrics in Prometheus' text format.
@@ -247,6 +346,7 @@ impl Epoch {
             cancelled: metrics.cancelled.get(),
             prompt_chunks: metrics.prompt_chunks.get(),
             held_chunks: metrics.held_chunks.get(),
+            saved_tokens: metrics.saved_tokens.get(),
             queue_full: metrics.queue_full.get(),
             queue_timeouts: metrics.queue_timeouts.get(),
             queue_waits: metrics.queue_wait_seconds.get_sample_count(),
@@ -278,6 +378,22 @@ impl Epoch {
             self.metrics.tree_evictions.set(i64::try_from(tree.evictions()).unwrap_or(i64::MAX));
         }
     }
+}
+
+type Addresses = (Vec<WorkerAddress>, HashMap<String, WorkerIndex>);
+
+fn addresses(workers: &[Worker]) -> Result<Addresses, EpochError> {
+    count("workers", workers.len(), 1, MAXIMUM_WORKERS)?;
+    let mut addresses = Vec::with_capacity(workers.len());
+    let mut by_name = HashMap::with_capacity(workers.len());
+    for (index, worker) in (0..).map(WorkerIndex).zip(workers) {
+        let id = worker.id.clone();
+        if id.is_empty() || id.len() > MAXIMUM_NAME_BYTES || by_name.insert(id.clone(), index).is_some() {
+            return Err(EpochError::Name(cut(&id)));
+        }
+        addresses.push(WorkerAddress { id, authority: authority("workers[].url", &worker.url)? });
+    }
+    Ok((addresses, by_name))
 }
 
 fn count(field: &'static str, given: usize, minimum: usize, maximum: usize) -> Result<(), EpochError> {

@@ -5,7 +5,7 @@
 //! the next: nothing.
 
 mod args;
-mod control;
+pub mod control;
 mod epoch;
 pub mod policy;
 pub mod proxy;

@@ -19,6 +19,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 
 use crate::control::Control;
+use crate::control::members::{Source, follow};
 use crate::epoch::EpochError;
 use crate::policy::settings::{PolicyError, PolicySettings};
 use crate::proxy::{Proxy, server};
@@ -44,6 +45,12 @@ pub struct Config {
     pub body_limit: usize,
     /// Epoch to begin with; without one the router is neutral until `PUT /epoch`.
     pub epoch: Option<EpochRequest>,
+    /// Where the list of workers is read again and again; none if it changes by the control port alone.
+    pub watched: Option<Source>,
+    /// Shows the tree on the control port.
+    pub debug_tree: bool,
+    /// Logs every request.
+    pub access_log: bool,
 }
 
 /// Why a router did not start.
@@ -89,7 +96,18 @@ pub struct Running {
 
 /// Starts a router; it serves once this returns.
 pub fn start(config: &Config) -> Result<Running, StartError> {
-    let Config { host, port, control_port, prometheus_port, threads, body_limit, epoch } = config;
+    let Config {
+        host,
+        port,
+        control_port,
+        prometheus_port,
+        threads,
+        body_limit,
+        epoch,
+        watched,
+        debug_tree,
+        access_log,
+    } = config;
     let threads = (*threads).max(1);
     if threads > 1 && *port != 0 {
         // Sharing a port among our threads would share it with another process as well; alone it is refused.
@@ -116,15 +134,18 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         topology: Topology::default(),
         replicas: None,
     })?;
-    let shared = Arc::new(Shared::new(neutral, rand::random(), *body_limit));
+    let shared = Arc::new(Shared::new(neutral, rand::random(), *body_limit, *access_log));
     let (draining, stopped) = (CancellationToken::new(), CancellationToken::new());
 
     let control_runtime = runtime()?;
     let control_side = {
         let _context = control_runtime.enter();
-        let control_side = Control::new(shared.clone());
+        let control_side = Control::new(shared.clone(), *debug_tree);
         if let Some(epoch) = epoch {
             control_side.begin(epoch)?;
+        }
+        if let Some(source) = watched {
+            tokio::spawn(follow(control_side.clone(), source.clone()));
         }
         serve_routes(control_listener, control_side.clone().routes()).map_err(StartError::Thread)?;
         if let Some(listener) = metrics_listener {

@@ -3,9 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use teebench_api::files::epoch::EpochRequest;
+use teebench_api::files::epoch::{EpochRequest, Worker};
 
-use crate::epoch::{Epoch, EpochError};
+use crate::epoch::{Epoch, EpochError, authority};
 use crate::policy::settings::PolicySettings;
 
 /// See the module.
@@ -18,16 +18,19 @@ pub struct Shared {
     pub incarnation: u64,
     /// Most bytes of a request's body.
     pub body_limit: usize,
+    /// True if every request is logged.
+    pub access_log: bool,
 }
 
 impl Shared {
     /// A router without an epoch.
-    pub fn new(settings: PolicySettings, incarnation: u64, body_limit: usize) -> Self {
+    pub fn new(settings: PolicySettings, incarnation: u64, body_limit: usize, access_log: bool) -> Self {
         Self {
             current: ArcSwap::from_pointee(Epoch::neutral(settings, incarnation)),
             replacing: Mutex::new(()),
             incarnation,
             body_limit,
+            access_log,
         }
     }
 
@@ -50,5 +53,22 @@ impl Shared {
         let epoch = Arc::new(Epoch::new(request, self.incarnation)?);
         self.current.swap(epoch.clone()).end();
         Ok(epoch)
+    }
+
+    /// Goes on with another list of workers; nothing changes if it is the same. Returns the epoch if it changed.
+    pub fn change_workers(&self, workers: &[Worker]) -> Result<Option<Arc<Epoch>>, EpochError> {
+        let _turn = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = self.current.load_full();
+        let is_same = current.workers.len() == workers.len()
+            && workers.iter().all(|worker| {
+                let known = current.worker(&worker.id).map(|index| &current.workers[index.at()].authority);
+                known.is_some_and(|known| authority("workers[].url", &worker.url).is_ok_and(|new| new == *known))
+            });
+        if is_same {
+            return Ok(None);
+        }
+        let successor = current.with_workers(workers)?;
+        self.current.store(successor.clone());
+        Ok(Some(successor))
     }
 }

@@ -124,6 +124,9 @@ async fn a_taken_port_is_named(#[case] is_data: bool, #[values(1, 3)] threads: u
         threads,
         body_limit: 1024,
         epoch: None,
+        watched: None,
+        debug_tree: false,
+        access_log: false,
     })
     .unwrap_err();
     let StartError::Listen { option, port: named, .. } = error else { panic!("{error}") };

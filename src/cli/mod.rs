@@ -59,6 +59,8 @@ enum Command {
     Fetch(fetch::Args),
     /// Write the custom resource definitions.
     Crds(crds::Args),
+    /// Write and describe data sets: share by tool, shared prefix by depth, lengths.
+    Dataset(teebench_loadgen::dataset::command::Args),
     /// Measure an OpenAI-compatible server; takes the flags of `vllm bench serve`.
     Loadgen(Box<loadgen::LoadgenArgs>),
     /// Run campaigns on Kubernetes.
@@ -88,6 +90,7 @@ impl Cli {
             Command::Report(args) => teebench_analysis::run(args),
             Command::Fetch(args) => fetch::run(args),
             Command::Crds(args) => crds::run(&args),
+            Command::Dataset(args) => teebench_loadgen::dataset::command::run(&args),
             Command::Loadgen(args) => loadgen::run(*args),
             Command::Operator(args) => crate::operator::run(&args),
             Command::Router(args) => teebench_router::run(&args),
@@ -110,6 +113,14 @@ pub fn print(text: &str) -> anyhow::Result<()> {
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("cannot write to standard output"),
         _ => Ok(()),
+    }
+}
+
+/// Reads NAME=VALUE.
+fn parse_pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() && !value.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("give it as NAME=VALUE".to_owned()),
     }
 }
 

@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::ValueEnum;
 use teebench_api::plan;
 
-use super::{BAD_INPUT, DONE, print};
+use super::{BAD_INPUT, DONE, parse_pair, print};
 use crate::local::{Simulate, planned};
 
 /// Show what a campaign will do, how long it takes and what it costs.
@@ -20,6 +20,9 @@ pub struct Args {
     /// Plan the run on the simulator, with this profile.
     #[arg(long, value_name = "PROFILE", num_args = 0..=1, default_missing_value = "Tiny", require_equals = true, ignore_case = true)]
     simulate: Option<Simulate>,
+    /// File of an experiment's data set that lies in a cluster.
+    #[arg(long, value_name = "EXPERIMENT=FILE", value_parser = parse_pair)]
+    dataset: Vec<(String, String)>,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +35,8 @@ enum Format {
 
 /// Prints the plan.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let planned = match planned(&args.file, args.simulate) {
+    let datasets = args.dataset.iter().map(|(name, file)| (name.clone(), PathBuf::from(file))).collect();
+    let planned = match planned(&args.file, args.simulate, &datasets) {
         Ok(planned) => planned,
         Err(refusal) => {
             eprintln!("{refusal}");

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use super::{BAD_INPUT, DONE, FAILED, INTERRUPTED};
+use super::{BAD_INPUT, DONE, FAILED, INTERRUPTED, parse_pair};
 use crate::local::{self, End, Options, Simulate};
 
 /// Run a campaign with local processes: the simulator, or `vllm serve` on this machine's GPUs.
@@ -29,6 +29,9 @@ pub struct Args {
     /// Directory to serve a model from, in place of its repository.
     #[arg(long, value_name = "NAME=DIR", value_parser = parse_pair)]
     model: Vec<(String, String)>,
+    /// File of an experiment's data set that lies in a cluster, or to use in place of the campaign's own.
+    #[arg(long, value_name = "EXPERIMENT=FILE", value_parser = parse_pair)]
+    dataset: Vec<(String, String)>,
     /// Run on the simulator whatever the engine of the file: a dry run of the whole campaign.
     #[arg(long, value_name = "PROFILE", num_args = 0..=1, default_missing_value = "Tiny", require_equals = true, ignore_case = true)]
     simulate: Option<Simulate>,
@@ -39,7 +42,7 @@ pub struct Args {
 
 /// Runs the campaign to its end.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let Args { file, out, arm, router, first_port, model, simulate, fault } = args;
+    let Args { file, out, arm, router, first_port, model, dataset, simulate, fault } = args;
     let options = Options {
         out,
         arm,
@@ -48,14 +51,16 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         first_port,
         faults: fault,
     };
-    let planned =
-        match local::planned(&file, simulate).and_then(|planned| options.check(&planned.plan).map(|()| planned)) {
-            Ok(planned) => planned,
-            Err(refusal) => {
-                eprintln!("{refusal}");
-                return Ok(ExitCode::from(BAD_INPUT));
-            }
-        };
+    let datasets = dataset.into_iter().map(|(name, file)| (name, PathBuf::from(file))).collect();
+    let planned = match local::planned(&file, simulate, &datasets)
+        .and_then(|planned| options.check(&planned.plan).map(|()| planned))
+    {
+        Ok(planned) => planned,
+        Err(refusal) => {
+            eprintln!("{refusal}");
+            return Ok(ExitCode::from(BAD_INPUT));
+        }
+    };
     let end = local::run(planned, options)?;
     Ok(ExitCode::from(match end {
         End::Completed => DONE,
@@ -63,11 +68,4 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         End::Refused => BAD_INPUT,
         End::Interrupted => INTERRUPTED,
     }))
-}
-
-fn parse_pair(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() && !value.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("give it as NAME=VALUE".to_owned()),
-    }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use teebench_api::{
-    files::inputs::{GatewayInput, RunInputs, ServerInput},
+    files::inputs::{DatasetInput, GatewayInput, RunInputs, ServerInput},
     plan::{Condition, Plan, RouterTarget, next::Start},
 };
 
@@ -19,6 +19,8 @@ pub struct InputsOrder<'a> {
     pub salt: String,
     /// Addresses of foreign routers by name, in place of the names of their Services.
     pub foreign_routers: &'a BTreeMap<String, String>,
+    /// Where the load generator finds the file of the run's data set.
+    pub dataset_path: Option<String>,
     /// The servers, in the order of their ordinals.
     pub servers: Vec<ServerInput>,
     /// The gateways before them, in their order; none where the routers beside the servers stand in for them.
@@ -29,7 +31,8 @@ pub struct InputsOrder<'a> {
 
 /// The frozen inputs of one attempt. `None` if the plan has no such block, condition, arm or router.
 pub fn inputs(order: InputsOrder<'_>) -> Option<RunInputs> {
-    let InputsOrder { plan, plan_sha256, start, salt, foreign_routers, servers, gateways, parity_broken } = order;
+    let InputsOrder { plan, plan_sha256, start, salt, foreign_routers, dataset_path, servers, gateways, parity_broken } =
+        order;
     let block = plan.blocks.get(start.block)?;
     let condition = plan.conditions.get(block.condition)?;
     let arm = plan.arm(&start.run.arm)?;
@@ -56,6 +59,8 @@ pub fn inputs(order: InputsOrder<'_>) -> Option<RunInputs> {
         minimum_evidence: arm.minimum_evidence.unwrap_or_default(),
         served_model: condition.model.clone(),
         dataset: condition.dataset.clone(),
+        dataset_file: dataset_path.map(|path| DatasetInput { path, sha256: dataset_sha256(plan, condition) }),
+        dataset_seed: plan.dataset_seed(block.condition)?,
         load: condition.load,
         output_tokens: condition.output_tokens,
         warmup_requests: condition.warmup_requests,
@@ -66,18 +71,32 @@ pub fn inputs(order: InputsOrder<'_>) -> Option<RunInputs> {
         parity_broken: parity_broken.to_vec(),
         energy: plan.spec.energy,
         keep_texts: plan.spec.load_generator.keep_texts,
-        deadline_seconds: deadline_seconds(condition),
+        deadline_seconds: deadline_seconds(plan, condition),
     })
 }
 
+/// The digest that a data set's file must have: as it was read for the plan, else as the campaign names it.
+fn dataset_sha256(plan: &Plan, condition: &Condition) -> Option<String> {
+    let read = plan.dataset_file(condition).map(|file| file.sha256.clone());
+    read.or_else(|| condition.dataset.source()?.sha256.clone())
+}
+
 /// Ten times what the load takes when nothing waits, and ten minutes for all around it: beyond that, something hangs.
-fn deadline_seconds(condition: &Condition) -> u64 {
+fn deadline_seconds(plan: &Plan, condition: &Condition) -> u64 {
     const AROUND_SECONDS: u64 = 600;
     const SLOWEST_TOKEN_MS: u64 = 250;
-    let prompts = u64::from(condition.prompts().max(1));
-    let arriving = condition.load.request_rate_milli.map_or(0, |rate| prompts * 1000 / u64::from(rate.max(1)));
-    let one_seconds = u64::from(condition.output_tokens) * SLOWEST_TOKEN_MS / 1000 + 1;
-    let at_once = condition.load.max_concurrency.map_or(prompts, u64::from);
-    let serving = prompts * one_seconds / at_once.max(1);
+    const UNREAD_OUTPUT_TOKENS: u32 = 1024;
+    let prompts = condition.prompts();
+    let file = plan.dataset_file(condition);
+    let recorded_seconds = file.and_then(|file| file.arrivals_milliseconds).unwrap_or(0).div_ceil(1000);
+    let arriving = condition
+        .load
+        .request_rate_milli
+        .map_or(recorded_seconds, |rate| u64::from(prompts) * 1000 / u64::from(rate.max(1)));
+    let output_tokens =
+        condition.output_tokens.or(file.and_then(|file| file.mean_output_tokens)).unwrap_or(UNREAD_OUTPUT_TOKENS);
+    let one_seconds = u64::from(output_tokens) * SLOWEST_TOKEN_MS / 1000 + 1;
+    let serving =
+        u64::from(prompts) * one_seconds / u64::from(condition.load.max_concurrency.unwrap_or(prompts).max(1));
     AROUND_SECONDS + 10 * arriving.max(serving)
 }

@@ -1,6 +1,7 @@
 //! One attempt as a child process: started, watched, ended, its files committed.
 
 use std::{
+    collections::BTreeMap,
     ffi::OsString,
     fs::{self, File},
     io::{Read, Seek, SeekFrom},
@@ -47,6 +48,8 @@ pub struct Attempt<'a> {
     pub plan_sha256: &'a str,
     /// What the command line adds.
     pub options: &'a Options,
+    /// Files of data sets by experiment.
+    pub datasets: &'a BTreeMap<String, PathBuf>,
     /// The results tree.
     pub tree: &'a Tree,
     /// What people see.
@@ -72,6 +75,7 @@ impl Attempt<'_> {
             start: self.start,
             salt: hex::encode(rand::random::<[u8; 32]>()),
             foreign_routers: &self.options.routers,
+            dataset_path: self.datasets.get(&self.start.run.experiment).map(|path| path.display().to_string()),
             servers: servers.iter().map(Server::input).collect(),
             gateways: Vec::new(),
             parity_broken: self.parity_broken,

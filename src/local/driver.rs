@@ -99,6 +99,8 @@ struct Driver {
     decisions: Vec<Decision>,
     limits: Limits,
     options: Options,
+    /// Files of data sets by experiment.
+    datasets: BTreeMap<String, PathBuf>,
     tree: Tree,
     view: View,
     http: Client,
@@ -125,7 +127,7 @@ struct Up {
 
 impl Driver {
     fn open(planned: Planned, options: Options) -> Result<Self, TreeError> {
-        let Planned { yaml, plan, limits } = planned;
+        let Planned { yaml, plan, limits, datasets } = planned;
         let plan_sha256 = plan.digest();
         let tree = Tree::open(&options.out, &plan, &plan_sha256, &yaml)?;
         commit_unfinished(&tree)?;
@@ -152,6 +154,7 @@ impl Driver {
             decisions,
             limits,
             options,
+            datasets,
             tree,
             view,
             http,
@@ -310,6 +313,7 @@ impl Driver {
             plan,
             plan_sha256: &self.plan_sha256,
             options: &self.options,
+            datasets: &self.datasets,
             tree: &self.tree,
             view: &self.view,
             teebench: &self.teebench,

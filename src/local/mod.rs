@@ -3,6 +3,7 @@
 mod attempt;
 mod boot;
 mod children;
+mod datasets;
 mod driver;
 mod gpus;
 mod live;

@@ -16,6 +16,8 @@ use teebench_mock_vllm::{Profile, faults::Fault};
 use teebench_probe::gpu::{self, GpuChoice};
 use thiserror::Error;
 
+use super::datasets::{self, DatasetFiles, DatasetFilesError};
+
 /// The simulator's profile, as `--simulate` names it.
 pub type Simulate = Profile;
 
@@ -28,6 +30,8 @@ pub struct Planned {
     pub plan: Plan,
     /// What may change between two starts of the same campaign.
     pub limits: Limits,
+    /// Where the files of data sets lie, by experiment.
+    pub datasets: BTreeMap<String, PathBuf>,
 }
 
 /// What the command line adds to the campaign.
@@ -64,13 +68,20 @@ pub enum Refusal {
     /// No plan can be made of it.
     #[error("{0}")]
     Unplannable(#[from] PlanError),
+    /// A data set's file cannot be used.
+    #[error("{0}")]
+    Dataset(#[from] DatasetFilesError),
     /// An option names what the campaign does not have, or leaves out what it needs.
     #[error("{0}")]
     Option(String),
 }
 
-/// Reads, checks and plans a campaign file.
-pub fn planned(file: &Path, simulate: Option<Simulate>) -> Result<Planned, Refusal> {
+/// Reads, checks and plans a campaign file. `datasets` are files by experiment that take the place of those of a cluster.
+pub fn planned(
+    file: &Path,
+    simulate: Option<Simulate>,
+    datasets: &BTreeMap<String, PathBuf>,
+) -> Result<Planned, Refusal> {
     let loaded = load_path(file).map_err(Refusal::Invalid)?;
     let yaml = std::fs::read(file).map_err(|source| Refusal::Unreadable { path: file.to_owned(), source })?;
     let name = loaded.campaign.metadata.name.clone().unwrap_or_default();
@@ -78,8 +89,9 @@ pub fn planned(file: &Path, simulate: Option<Simulate>) -> Result<Planned, Refus
         Some(profile) => simulated(loaded.campaign.spec, profile),
         None => loaded.campaign.spec,
     };
-    let plan = plan::build(&name, &spec, &loaded.policies)?;
-    Ok(Planned { yaml, plan, limits: Limits::of(&spec) })
+    let DatasetFiles { paths, facts } = datasets::read(file, &spec, datasets)?;
+    let plan = plan::build_with_files(&name, &spec, &loaded.policies, &facts)?;
+    Ok(Planned { yaml, plan, limits: Limits::of(&spec), datasets: paths })
 }
 
 /// The same campaign on the simulator: a dry run of the whole thing.
@@ -139,6 +151,14 @@ impl Options {
                 let name = &arm.name;
                 return refuse(format!(
                     "arm \"{name}\" is a Service of a cluster, which local processes do not reach; choose the other arms by --arm"
+                ));
+            }
+        }
+        for experiment in &spec.experiments {
+            if experiment.dataset.source().is_some() && !plan.dataset_files.contains_key(&experiment.name) {
+                let name = &experiment.name;
+                return refuse(format!(
+                    "experiment \"{name}\": the file of its data set lies in a cluster; give it by --dataset {name}=FILE"
                 ));
             }
         }

@@ -123,6 +123,7 @@ pub fn empty_run_file(inputs: &RunInputs) -> RunFile {
         boot: inputs.boot,
         boot_generation: inputs.boot_generation,
         seed: inputs.seed,
+        dataset_sha256: None,
         simulated: inputs.simulated,
         tee: inputs.tee,
         target: inputs.target.clone(),
@@ -145,6 +146,7 @@ async fn measured(
 ) -> Result<(), AttemptError> {
     show(&Step::Preparing);
     let prepared = load::prepare(inputs)?;
+    run.dataset_sha256.clone_from(&prepared.dataset_sha256);
     let http = Client::builder().no_proxy().build().expect("a client without TLS and proxies has nothing to load");
     let engines: Vec<EngineClient> = inputs
         .servers

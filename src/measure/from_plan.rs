@@ -86,3 +86,54 @@ fn show(step: &Step) {
     // Whoever showed the steps may be gone; the attempt goes on to its files all the same.
     let _ = writeln!(std::io::stdout(), "{line}");
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::task::spawn_blocking;
+
+    use super::*;
+    use crate::{
+        store::service::Limits,
+        testing::{self, Lab, sha256sum},
+    };
+
+    #[tokio::test]
+    async fn an_attempt_that_fails_is_uploaded_with_its_inputs_and_its_reason() {
+        let lab = Lab::start(Limits::default()).await;
+        let dir = tempfile::tempdir().unwrap();
+        let inputs = testing::inputs(&lab.plan, &testing::start(&lab.plan, 0, 1));
+        let (inputs_file, token_file) = (dir.path().join("inputs.json"), dir.path().join("token"));
+        let text = serde_json::to_vec(&inputs).unwrap();
+        fs::write(&inputs_file, &text).unwrap();
+        fs::write(&token_file, "token-1").unwrap();
+        let target = Target { url: lab.upload.clone(), ca_file: lab.ca_file.clone(), token_file };
+        let out = dir.path().join("out");
+
+        let ended = spawn_blocking(move || run(&inputs_file, &out, Some(&target))).await.unwrap();
+
+        assert_eq!(ended.unwrap(), ExitCode::from(DONE));
+        let committed = lab.campaign().committed().await.unwrap().remove(0);
+        assert_eq!(committed.run.validity.validity, Verdict::Failed);
+        assert!(!committed.run.validity.reasons[0].message.is_empty());
+        let attempt = lab.root().join("runs").join(inputs.run.attempt_path(1));
+        assert_eq!(sha256sum(&attempt), Ok(()));
+        assert_eq!(fs::read(attempt.join(INPUTS_FILE)).unwrap(), text);
+    }
+
+    #[tokio::test]
+    async fn an_attempt_that_is_refused_ends_as_failed_work() {
+        let lab = Lab::start(Limits::default()).await;
+        let dir = tempfile::tempdir().unwrap();
+        let inputs = testing::inputs(&lab.plan, &testing::start(&lab.plan, 0, 1));
+        let (inputs_file, token_file) = (dir.path().join("inputs.json"), dir.path().join("token"));
+        fs::write(&inputs_file, serde_json::to_vec(&inputs).unwrap()).unwrap();
+        fs::write(&token_file, "token-2").unwrap();
+        let target = Target { url: lab.upload.clone(), ca_file: lab.ca_file.clone(), token_file };
+        let out = dir.path().join("out");
+
+        let ended = spawn_blocking(move || run(&inputs_file, &out, Some(&target))).await.unwrap();
+
+        assert_eq!(ended.unwrap(), ExitCode::from(FAILED));
+        assert!(lab.campaign().committed().await.unwrap().is_empty());
+    }
+}

@@ -12,7 +12,7 @@ use teebench_api::{
 use teebench_loadgen::{
     arrivals::{Arrivals, Burstiness},
     client::{Backend, LoadSpec, Target},
-    dataset::{self, DatasetError, PlannedRequest, PromptForm, SourceParameters},
+    dataset::{self, DatasetError, FileInput, PlannedRequest, SourceParameters},
     result_file::{Format, Metric, ResultOptions, Slo},
 };
 use thiserror::Error;
@@ -41,6 +41,8 @@ pub struct Prepared {
     pub warmup: Vec<PlannedRequest>,
     /// What the result file says beside the measurement.
     pub result: ResultOptions,
+    /// SHA-256 of the file that the prompts come from, in hex.
+    pub dataset_sha256: Option<String>,
 }
 
 /// Draws prompts and describes the load.
@@ -48,16 +50,23 @@ pub fn prepare(inputs: &RunInputs) -> Result<Prepared, LoadInputError> {
     let parameters = SourceParameters {
         input_tokens: inputs.dataset.random.as_ref().and_then(|random| random.input_tokens.first().copied()),
         output_tokens: inputs.output_tokens,
-        form: PromptForm::default(),
         seed: inputs.seed,
+        file: inputs.dataset_file.as_ref().map(|file| FileInput {
+            path: file.path.clone().into(),
+            sha256: file.sha256.clone(),
+            seed: inputs.dataset_seed,
+            part: u64::from(inputs.run.repetition.saturating_sub(1)),
+        }),
     };
-    let requests = dataset::requests(&inputs.dataset, parameters)?;
-    let warmup = dataset::warmup_requests(&*requests, inputs.warmup_requests as usize, inputs.seed);
+    let requests = dataset::requests(&inputs.dataset, &parameters)?;
+    let dataset_sha256 = requests.file_sha256().map(ToOwned::to_owned);
+    let warmup = dataset::warmup_requests(&*requests, inputs.warmup_requests as usize, inputs.seed)?;
     let LoadPoint { request_rate_milli, burstiness_milli, max_concurrency } = inputs.load;
     let burstiness =
         Burstiness::new(f64::from(burstiness_milli) / 1000.0).ok_or(LoadInputError::Burstiness(burstiness_milli))?;
     let arrivals = match request_rate_milli {
         Some(rate) => Arrivals::Rate { requests_per_s: f64::from(rate) / 1000.0, burstiness },
+        None if inputs.dataset.trace.is_some() => Arrivals::Recorded,
         None => Arrivals::AllAtOnce { burstiness },
     };
     let num_prompts = requests.len() as u64;
@@ -87,7 +96,7 @@ pub fn prepare(inputs: &RunInputs) -> Result<Prepared, LoadInputError> {
         percentiles: ResultOptions::CAMPAIGN_PERCENTILES.to_vec(),
         slo: slo(inputs.slo),
     };
-    Ok(Prepared { load, warmup, result })
+    Ok(Prepared { load, warmup, result, dataset_sha256 })
 }
 
 impl Prepared {

@@ -19,7 +19,7 @@ use crate::{
 
 /// The plan of the smallest campaign with everything in it.
 pub fn planned() -> Plan {
-    local::planned(Path::new("tests/campaigns/small.yaml"), None).unwrap().plan
+    local::planned(Path::new("tests/campaigns/small.yaml"), None, &BTreeMap::new()).unwrap().plan
 }
 
 /// The campaign as the API server names it.
@@ -45,6 +45,7 @@ pub fn inputs(plan: &Plan, start: &Start) -> RunInputs {
         start,
         salt: "00".repeat(32),
         foreign_routers: &BTreeMap::new(),
+        dataset_path: None,
         servers: Vec::new(),
         gateways: Vec::new(),
         parity_broken: &[],

@@ -6,5 +6,5 @@ mod campaign;
 mod service;
 
 pub use api_server::ApiServer;
-pub use campaign::{bench_json, key, planned, run_file, start, valid_run};
+pub use campaign::{bench_json, inputs, key, planned, run_file, start, valid_run};
 pub use service::{Answer, Lab, handshake, https_client, sha256sum};

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use teebench_api::{
-    campaign::Dataset,
+    campaign::{Dataset, DatasetKind},
     plan::{Condition, LoadPoint, Plan},
 };
 
@@ -213,20 +213,31 @@ fn load_in_words(condition: &Condition) -> String {
         format!("{} req/s, {shape}", f64::from(milli) / 1e3)
     });
     let concurrency = max_concurrency.map(|limit| format!("at most {limit} in flight"));
-    let lengths = match input_tokens {
-        Some(input) => format!("{input} tokens in, {output_tokens} out"),
-        None => format!("{output_tokens} tokens out"),
+    let lengths = match (input_tokens, output_tokens) {
+        (Some(input), Some(output)) => format!("{input} tokens in, {output} out"),
+        (None, Some(output)) => format!("{output} tokens out"),
+        (_, None) => "outputs as long as recorded".to_owned(),
     };
     let prompts = prompts_in_words(dataset);
     [rate, concurrency, Some(prompts), Some(lengths)].into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
 fn prompts_in_words(dataset: &Dataset) -> String {
-    match dataset {
-        Dataset { toolbench: Some(set), .. } => format!("{} ToolBench-like prompts", set.prompts),
-        Dataset { toolbench_file: Some(set), .. } => format!("{} ToolBench prompts", set.prompts),
-        Dataset { random: Some(set), .. } => format!("{} random prompts", set.prompts),
-        Dataset { random: None, toolbench: None, toolbench_file: None } => "prompts".to_owned(),
+    let prompts = dataset.prompts();
+    match dataset.kind() {
+        Some(DatasetKind::Toolbench(_)) => format!("{prompts} ToolBench-like prompts"),
+        Some(DatasetKind::ToolbenchFile(_)) => format!("{prompts} ToolBench prompts"),
+        Some(DatasetKind::Random(_)) => format!("{prompts} random prompts"),
+        Some(DatasetKind::PrefixRepetition(set)) => {
+            format!("{prompts} random prompts with {} shared prefixes", set.prefixes)
+        }
+        Some(DatasetKind::Sharegpt(_)) => format!("{prompts} ShareGPT conversations"),
+        Some(DatasetKind::Custom(_)) => format!("{prompts} prompts of a file"),
+        Some(DatasetKind::Trace(set)) if set.speed_milli == 1000 => format!("{prompts} requests of a trace"),
+        Some(DatasetKind::Trace(set)) => {
+            format!("{prompts} requests of a trace at {} times its speed", f64::from(set.speed_milli) / 1e3)
+        }
+        None => "prompts".to_owned(),
     }
 }
 

@@ -12,12 +12,14 @@ use super::dataset::Dataset;
 #[x_kube(
     validation = ("!has(self.points) || (!has(self.load.maxConcurrency) && !has(self.load.requestRateMilli) && !has(self.load.saturation) && !has(self.maxNumSeqs) && !has(self.models))",
         "spec.experiments[].points: give points or lists, not both; remove load's lists, maxNumSeqs and models, or remove points"),
-    validation = ("has(self.points) || has(self.load.maxConcurrency) || has(self.load.requestRateMilli) || has(self.load.saturation)",
+    validation = ("has(self.points) || has(self.load.maxConcurrency) || has(self.load.requestRateMilli) || has(self.load.saturation) || has(self.dataset.trace)",
         "spec.experiments[].load: give requestRateMilli, maxConcurrency or saturation, or give points"),
     validation = ("!has(self.dataset.random) || has(self.dataset.random.inputTokens) || (has(self.points) && self.points.all(p, has(p.inputTokens)))",
         "spec.experiments[].dataset.random.inputTokens: give it, or give inputTokens in every point"),
-    validation = ("has(self.outputTokens) || (has(self.points) && self.points.all(p, has(p.outputTokens)))",
+    validation = ("has(self.outputTokens) || (has(self.points) && self.points.all(p, has(p.outputTokens))) || has(self.dataset.toolbenchFile) || has(self.dataset.sharegpt) || has(self.dataset.custom) || has(self.dataset.trace)",
         "spec.experiments[].outputTokens: give it, or give outputTokens in every point"),
+    validation = ("!has(self.dataset.trace) || !(has(self.load.requestRateMilli) || has(self.load.burstinessMilli) || has(self.load.saturation) || (has(self.points) && self.points.exists(p, has(p.requestRateMilli))))",
+        "spec.experiments[].load: a trace brings its own arrival times; remove requestRateMilli, burstinessMilli and saturation, and set dataset.trace.speedMilli"),
     validation = ("!has(self.points) || has(self.dataset.random) || !self.points.exists(p, has(p.inputTokens))",
         "spec.experiments[].points[].inputTokens: only a random data set has a settable prompt length; remove it"),
     validation = ("!has(self.points) || !has(self.dataset.random) || self.dataset.random.sharedPrefixTokens == 0 || self.points.all(p, !has(p.inputTokens) || self.dataset.random.sharedPrefixTokens < p.inputTokens * (1000 - self.dataset.random.rangeRatioPermille) / 1000)",
@@ -53,7 +55,7 @@ pub struct Experiment {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 1, max = 16), inner(range(min = 1, max = 65536)))]
     pub max_num_seqs: Vec<u32>,
-    /// Output tokens of each request, one condition for each.
+    /// Output tokens of each request, one condition for each (default: what a file says of each request, or else 256).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 1, max = 16), inner(range(min = 1, max = 1_048_576)))]
     pub output_tokens: Vec<u32>,
@@ -81,6 +83,7 @@ pub struct Experiment {
 }
 
 /// How requests arrive: an open loop by rate, a closed loop by concurrency, both together, or a search for saturation.
+/// A trace brings its own arrival times; a concurrency may bound it.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     arm::{Arm, MinimumEvidence, MultiGpu, NodePool, Price, ServiceRef, Tee},
-    dataset::Dataset,
+    dataset::{Dataset, DatasetKind, FileSource},
     engine::{Engine, EngineSettings, Restart, Simulator, SimulatorProfile, Vllm},
     experiment::{Experiment, Load, Metric, Point, Repetitions, Saturation, Slo, Until, Warmup},
     model::{Model, Router},

@@ -43,10 +43,17 @@ pub struct RunInputs {
     pub served_model: String,
     /// Where prompts come from.
     pub dataset: Dataset,
+    /// The file of a data set that is read from one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dataset_file: Option<DatasetInput>,
+    /// Seed of the order in which repetitions go through that file, each where the one before ended.
+    #[serde(default)]
+    pub dataset_seed: u64,
     /// How requests arrive.
     pub load: LoadPoint,
-    /// Output tokens of each request.
-    pub output_tokens: u32,
+    /// Output tokens of each request; absent where the data set's file says them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_tokens: Option<u32>,
     /// Requests before the window.
     pub warmup_requests: u32,
     /// Service-level objectives.
@@ -69,6 +76,17 @@ pub struct RunInputs {
     pub keep_texts: bool,
     /// Longest time in seconds for the whole attempt.
     pub deadline_seconds: u64,
+}
+
+/// The file of a data set, where the load generator finds it.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct DatasetInput {
+    /// Its path on the load generator's machine.
+    pub path: String,
+    /// SHA-256 that its bytes must have, in hex; absent when nobody has read it yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
 }
 
 /// One server of an attempt.

@@ -37,6 +37,10 @@ pub struct RunFile {
     pub boot_generation: u32,
     /// Seed of prompts and arrivals.
     pub seed: u64,
+    /// SHA-256 of the file that the prompts came from, in hex: runs with the same digest and seed sent the same prompts.
+    /// Absent for a generated data set, which the seed alone determines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dataset_sha256: Option<String>,
     /// Whether the engine is simulated.
     pub simulated: bool,
     /// TEE state that the arm declares.

@@ -35,8 +35,48 @@ pub enum PlanError {
     #[error("router \"{0}\": give exactly one of direct, policyRef and serviceRef")]
     Router(String),
     /// A data set that is none.
-    #[error("experiment \"{0}\": dataset: give exactly one of random, toolbench and toolbenchFile")]
+    #[error("experiment \"{0}\": dataset: give exactly one kind of data set")]
     Dataset(String),
+    /// A file with fewer requests than a run sends.
+    #[error(
+        "experiment \"{experiment}\": dataset: its file has {there} requests and prompts is {wanted}; \
+         lower prompts, add to the file, or set oversample to go through it again"
+    )]
+    TooFewPrompts {
+        /// Name of the experiment.
+        experiment: String,
+        /// Requests in the file.
+        there: u64,
+        /// Requests of a run.
+        wanted: u32,
+    },
+    /// A file whose content is not the one that the campaign names.
+    #[error(
+        "experiment \"{experiment}\": dataset: its file has SHA-256 {found}, not the {named} of sha256; correct one"
+    )]
+    DatasetDigest {
+        /// Name of the experiment.
+        experiment: String,
+        /// The digest that the campaign names, in hex.
+        named: String,
+        /// The file's digest, in hex.
+        found: String,
+    },
+    /// A file with a sequence that a model cannot take.
+    #[error(
+        "experiment \"{experiment}\": dataset: prompt and output of its file take up to {needed} tokens, and maxModelLen \
+         of model \"{model}\" is {most}; raise it, or shorten the requests"
+    )]
+    DatasetTooLong {
+        /// Name of the experiment.
+        experiment: String,
+        /// Name of the model.
+        model: String,
+        /// Tokens of the longest sequence.
+        needed: u64,
+        /// Tokens that the model takes.
+        most: u32,
+    },
     /// A load without a rate, a concurrency and a search.
     #[error("experiment \"{0}\": load: give requestRateMilli, maxConcurrency or saturation, or give points")]
     Load(String),

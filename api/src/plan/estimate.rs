@@ -30,8 +30,10 @@ pub(super) struct Figures {
     prompt_tokens_per_second: f64,
     /// Sequences at a time where `maxNumSeqs` is not given.
     default_sequences: u32,
-    /// Tokens of a ToolBench prompt.
+    /// Tokens of a ToolBench prompt, or of one from a file that has not been read.
     toolbench_tokens: f64,
+    /// Output tokens of a request whose file has not been read.
+    unread_output_tokens: f64,
     /// From starting servers to the first served token.
     boot_seconds: f64,
     /// Resets, canary, evidence and files around each window.
@@ -46,6 +48,7 @@ const FAST: Figures = Figures {
     prompt_tokens_per_second: 40_000.0,
     default_sequences: 1024,
     toolbench_tokens: 1000.0,
+    unread_output_tokens: 32.0,
     boot_seconds: 45.0,
     around_run_seconds: 5.0,
     stop_seconds: 2.0,
@@ -57,6 +60,7 @@ const SLOW: Figures = Figures {
     prompt_tokens_per_second: 3000.0,
     default_sequences: 256,
     toolbench_tokens: 2000.0,
+    unread_output_tokens: 1024.0,
     boot_seconds: 900.0,
     around_run_seconds: 45.0,
     stop_seconds: 60.0,
@@ -164,10 +168,9 @@ pub(super) fn run_seconds(plan: &Plan, condition: &Condition, figures: &Figures)
 
 /// Seconds of a run's window.
 pub(super) fn window_seconds(plan: &Plan, condition: &Condition, figures: &Figures) -> f64 {
-    let arrivals = condition
-        .load
-        .request_rate_milli
-        .map_or(0.0, |rate| f64::from(condition.prompts()) * 1000.0 / f64::from(rate.max(1)));
+    let at_a_rate = |rate: u32| f64::from(condition.prompts()) * 1000.0 / f64::from(rate.max(1));
+    let recorded = plan.dataset_file(condition).and_then(|file| file.arrivals_milliseconds);
+    let arrivals = condition.load.request_rate_milli.map(at_a_rate).or(recorded.map(seconds)).unwrap_or(0.0);
     arrivals.max(served_seconds(plan, condition, figures, condition.prompts()))
 }
 
@@ -183,10 +186,37 @@ fn served_seconds(plan: &Plan, condition: &Condition, figures: &Figures, request
     let of_server = f64::from(condition.engine.max_num_seqs.unwrap_or(figures.default_sequences).max(1));
     let concurrency = condition.load.max_concurrency.map_or(f64::INFINITY, f64::from);
     let sequences = (servers * of_server).min(concurrency).min(f64::from(requests.max(1)));
-    let prompt_tokens = condition.input_tokens.map_or(figures.toolbench_tokens, f64::from);
+    let Tokens { prompt: prompt_tokens, output: output_tokens } = tokens(plan, condition, figures);
     let reading = f64::from(requests) * prompt_tokens / (servers.min(concurrency) * figures.prompt_tokens_per_second);
-    let request = figures.first_token_seconds + f64::from(condition.output_tokens) * figures.token_seconds;
+    let request = figures.first_token_seconds + output_tokens * figures.token_seconds;
     reading.max(f64::from(requests) * request / sequences)
+}
+
+/// Mean lengths of one request.
+struct Tokens {
+    prompt: f64,
+    output: f64,
+}
+
+/// As the condition says, or its file, or as is assumed of one that has not been read.
+fn tokens(plan: &Plan, condition: &Condition, figures: &Figures) -> Tokens {
+    let file = plan.dataset_file(condition);
+    let generated = condition.input_tokens.or(condition
+        .dataset
+        .prefix_repetition
+        .as_ref()
+        .map(|set| set.prefix_tokens.saturating_add(set.suffix_tokens)));
+    let prompt = generated.or(file.map(|file| file.mean_prompt_tokens));
+    let output = condition.output_tokens.or(file.and_then(|file| file.mean_output_tokens));
+    Tokens {
+        prompt: prompt.map_or(figures.toolbench_tokens, f64::from),
+        output: output.map_or(figures.unread_output_tokens, f64::from),
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "milliseconds of a trace fit 53 bits")]
+fn seconds(milliseconds: u64) -> f64 {
+    milliseconds as f64 / 1000.0
 }
 
 /// Price of one hour of a boot's machines; zero where an arm has no price.

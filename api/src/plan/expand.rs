@@ -7,7 +7,7 @@ use super::{
     model::{Condition, LoadPoint},
     names::{self, Fields, Varying},
 };
-use crate::campaign::{BenchmarkCampaignSpec, Dataset, EngineSettings, Experiment, Model};
+use crate::campaign::{BenchmarkCampaignSpec, DatasetKind, EngineSettings, Experiment, Model};
 
 /// A gamma shape of 1: Poisson arrivals.
 const POISSON_MILLI: u32 = 1000;
@@ -22,7 +22,7 @@ struct Combination<'a> {
     rate_milli: Option<u32>,
     concurrency: Option<u32>,
     input: Option<u32>,
-    output: u32,
+    output: Option<u32>,
 }
 
 /// Values to try for one field; `None` leaves it out.
@@ -147,7 +147,7 @@ fn combinations<'a>(
     Ok(combinations)
 }
 
-fn lengths(inputs: &[Option<u32>], outputs: &[u32], mut each: impl FnMut(Option<u32>, u32)) {
+fn lengths(inputs: &[Option<u32>], outputs: &[Option<u32>], mut each: impl FnMut(Option<u32>, Option<u32>)) {
     for &input in inputs {
         for &output in outputs {
             each(input, output);
@@ -166,34 +166,34 @@ fn loads(experiment: &Experiment) -> Result<(Values, Values), PlanError> {
     if let Some(search) = load.saturation {
         return Ok((vec![None], vec![Some(search.minimum_concurrency)]));
     }
-    if load.request_rate_milli.is_empty() && load.max_concurrency.is_empty() {
+    if load.request_rate_milli.is_empty() && load.max_concurrency.is_empty() && experiment.dataset.trace.is_none() {
         return Err(PlanError::Load(experiment.name.clone()));
     }
     Ok((optional(&load.request_rate_milli), optional(&load.max_concurrency)))
 }
 
 fn inputs(experiment: &Experiment, of_point: Option<u32>) -> Result<Values, PlanError> {
-    let Dataset { random, toolbench, toolbench_file } = &experiment.dataset;
-    match (random, toolbench, toolbench_file) {
-        (Some(random), None, None) => match of_point {
+    match experiment.dataset.kind() {
+        Some(DatasetKind::Random(random)) => match of_point {
             Some(input) => Ok(vec![Some(input)]),
             None if random.input_tokens.is_empty() => {
                 Err(PlanError::Length { experiment: experiment.name.clone(), field: "dataset.random.inputTokens" })
             }
             None => Ok(optional(&random.input_tokens)),
         },
-        (None, Some(_), None) | (None, None, Some(_)) => Ok(vec![None]),
-        _ => Err(PlanError::Dataset(experiment.name.clone())),
+        Some(_) => Ok(vec![None]),
+        None => Err(PlanError::Dataset(experiment.name.clone())),
     }
 }
 
-fn outputs(experiment: &Experiment, of_point: Option<u32>) -> Result<Vec<u32>, PlanError> {
+fn outputs(experiment: &Experiment, of_point: Option<u32>) -> Result<Values, PlanError> {
     match of_point {
-        Some(output) => Ok(vec![output]),
+        Some(output) => Ok(vec![Some(output)]),
+        None if experiment.output_tokens.is_empty() && experiment.dataset.source().is_some() => Ok(vec![None]),
         None if experiment.output_tokens.is_empty() => {
             Err(PlanError::Length { experiment: experiment.name.clone(), field: "outputTokens" })
         }
-        None => Ok(experiment.output_tokens.clone()),
+        None => Ok(optional(&experiment.output_tokens)),
     }
 }
 
@@ -206,7 +206,7 @@ fn varying(experiment: &Experiment, combinations: &[Combination<'_>]) -> Varying
         concurrency: differs(|combination| combination.concurrency) || experiment.load.saturation.is_some(),
         rate: differs(|combination| combination.rate_milli),
         input: differs(|combination| combination.input),
-        output: differs(|combination| Some(combination.output)),
+        output: differs(|combination| combination.output),
     }
 }
 

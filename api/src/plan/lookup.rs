@@ -1,8 +1,9 @@
 //! What a plan says of a block, a run, an arm: look-ups by name and index.
 
 use super::{
-    model::{Block, Condition, Plan, PlannedRun, RouterTarget, RunId},
+    model::{Block, Condition, DatasetFile, Plan, PlannedRun, RouterTarget, RunId},
     next::ConditionId,
+    seeds,
 };
 use crate::campaign::{Arm, BenchmarkCampaignSpec, EngineSettings, Experiment, Model, Repetitions};
 
@@ -77,6 +78,20 @@ impl Plan {
         router.policy_ref.as_ref().and_then(|policy| self.policies.get(&policy.name)).cloned().map(RouterTarget::Policy)
     }
 
+    /// What was found in the file of a condition's data set, if it has one that was read.
+    #[must_use]
+    pub fn dataset_file(&self, condition: &Condition) -> Option<&DatasetFile> {
+        self.dataset_files.get(&condition.experiment)
+    }
+
+    /// Seed of the order in which the repetitions of a condition go through a data set's file, each where the one before
+    /// ended. `None` if there is no such condition.
+    #[must_use]
+    pub fn dataset_seed(&self, condition: usize) -> Option<u64> {
+        // No block has the repetition 0.
+        self.conditions.get(condition).map(|known| seeds::block_seed(self.seed, &known.experiment, &known.slug, 0))
+    }
+
     /// Servers of each arm.
     #[must_use]
     pub fn replicas(&self) -> u32 {
@@ -117,10 +132,7 @@ impl Condition {
     /// Requests of each run.
     #[must_use]
     pub fn prompts(&self) -> u32 {
-        let random = self.dataset.random.as_ref().map(|random| random.prompts);
-        let toolbench = self.dataset.toolbench.as_ref().map(|toolbench| toolbench.prompts);
-        let file = self.dataset.toolbench_file.as_ref().map(|file| file.prompts);
-        random.or(toolbench).or(file).unwrap_or(0)
+        self.dataset.prompts()
     }
 }
 

@@ -6,9 +6,11 @@
 //! names        names and slugs              seeds     what is random
 //! arrange      blocks and boots             estimate  time and money
 //! repetitions  how far they may go          file      bytes of plan.json, digest
+//! dataset_files  what the files of data sets must hold
 //! ```
 
 mod arrange;
+mod dataset_files;
 mod error;
 mod estimate;
 mod expand;
@@ -26,7 +28,7 @@ use std::collections::BTreeMap;
 
 pub use self::{
     error::{PlanError, PlanFileError},
-    model::{Block, Boot, Condition, Estimate, LoadPoint, Plan, PlannedRun, Range, RouterTarget, RunId},
+    model::{Block, Boot, Condition, DatasetFile, Estimate, LoadPoint, Plan, PlannedRun, Range, RouterTarget, RunId},
     text::text,
 };
 use crate::{campaign::BenchmarkCampaignSpec, policy::RouterPolicySpec};
@@ -49,18 +51,35 @@ pub fn build(
     spec: &BenchmarkCampaignSpec,
     policies: &BTreeMap<String, RouterPolicySpec>,
 ) -> Result<Plan, PlanError> {
+    build_with_files(name, spec, policies, &BTreeMap::new())
+}
+
+/// Plans a campaign of whose data sets some files, by experiment, have been read.
+///
+/// # Errors
+/// As [`build`], and when a file has too few requests, another digest than the campaign names, or sequences that are
+/// longer than a model takes.
+pub fn build_with_files(
+    name: &str,
+    spec: &BenchmarkCampaignSpec,
+    policies: &BTreeMap<String, RouterPolicySpec>,
+    dataset_files: &BTreeMap<String, DatasetFile>,
+) -> Result<Plan, PlanError> {
     check(spec, policies)?;
+    dataset_files::check(spec, dataset_files)?;
     let mut plan = Plan {
         schema_version: SCHEMA_VERSION,
         campaign: name.to_owned(),
         seed: u64::try_from(spec.seed).map_err(|_| PlanError::Seed(spec.seed))?,
         spec: file::frozen(spec),
         policies: file::used_policies(spec, policies),
+        dataset_files: dataset_files.clone(),
         conditions: expand::conditions(spec)?,
         boots: Vec::new(),
         blocks: Vec::new(),
         estimate: Estimate { duration_seconds: Range { minimum: 0, maximum: 0 }, cost: None, currency: None },
     };
+    dataset_files::check_lengths(&plan)?;
     check_size(&plan)?;
     let blocks = (0..plan.conditions.len()).flat_map(|condition| {
         let repetitions = plan.repetitions_of(condition).map_or(0, repetitions::planned);

@@ -24,6 +24,9 @@ pub struct Plan {
     pub spec: BenchmarkCampaignSpec,
     /// The policies that routers name, copied, so that later edits change nothing.
     pub policies: BTreeMap<String, RouterPolicySpec>,
+    /// What was found in the files of data sets, by experiment; one that nobody has read yet is not there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub dataset_files: BTreeMap<String, DatasetFile>,
     /// Conditions in the order of experiments and of their lists or points; later points of saturation searches are
     /// appended, so that an index stays valid.
     pub conditions: Vec<Condition>,
@@ -33,6 +36,30 @@ pub struct Plan {
     pub blocks: Vec<Block>,
     /// What it will take.
     pub estimate: Estimate,
+}
+
+/// What was found in the file of a data set when the campaign was planned: a file that changes later gives another plan.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct DatasetFile {
+    /// SHA-256 of its bytes, in hex.
+    pub sha256: String,
+    /// Requests in it that can be used.
+    pub requests: u64,
+    /// Mean length of their prompts in tokens: exact for token ids and traces, an estimate for text.
+    pub mean_prompt_tokens: u32,
+    /// Mean output in tokens, as the file says; absent where it does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean_output_tokens: Option<u32>,
+    /// Tokens of the longest prompt, where token counts are exact.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub longest_prompt_tokens: Option<u32>,
+    /// Most tokens that a prompt and its output take together, where token counts are exact.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub longest_tokens: Option<u32>,
+    /// From the first arrival of a run to its last in milliseconds, for a trace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arrivals_milliseconds: Option<u64>,
 }
 
 /// Model, engine settings and load: what is measured.
@@ -56,8 +83,9 @@ pub struct Condition {
     /// Prompt length in tokens, for a random data set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input_tokens: Option<u32>,
-    /// Output tokens of each request.
-    pub output_tokens: u32,
+    /// Output tokens of each request; absent where the data set's file says them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_tokens: Option<u32>,
     /// Requests before the window.
     pub warmup_requests: u32,
     /// Service-level objectives.
@@ -72,11 +100,11 @@ pub struct Condition {
     pub search: Option<String>,
 }
 
-/// How requests of one condition arrive. Both absent cannot be: validation refuses it.
+/// How requests of one condition arrive. Rate and concurrency are both absent only for a trace, which has its own times.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct LoadPoint {
-    /// Requests per 1,000 seconds; absent means as fast as concurrency allows.
+    /// Requests per 1,000 seconds; absent means as a trace says, or else as fast as concurrency allows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_rate_milli: Option<u32>,
     /// Shape of the gamma distributed gaps, in thousandths.

@@ -17,7 +17,7 @@ pub(super) struct Fields<'a> {
     pub(super) concurrency: Option<u32>,
     pub(super) rate_milli: Option<u32>,
     pub(super) input: Option<u32>,
-    pub(super) output: u32,
+    pub(super) output: Option<u32>,
 }
 
 /// Which fields differ between the conditions of an experiment.
@@ -70,7 +70,7 @@ pub(super) fn render(template: &str, fields: &Fields<'_>) -> Result<String, Stri
             "concurrency" => name.push_str(&number(concurrency, "unbounded")),
             "rate" => name.push_str(&rate_milli.map_or_else(|| String::from("inf"), per_second)),
             "input" => name.push_str(&number(input, "dataset")),
-            "output" => name.push_str(&output.to_string()),
+            "output" => name.push_str(&number(output, "dataset")),
             unknown => {
                 return Err(format!(
                     "there is no field {{{unknown}}}; choose from {{displayName}}, {{model}}, {{maxNumSeqs}}, \
@@ -125,7 +125,7 @@ mod tests {
         concurrency: Some(64),
         rate_milli: Some(14_400),
         input: Some(512),
-        output: 128,
+        output: Some(128),
     };
 
     #[rstest]

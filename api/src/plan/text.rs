@@ -4,7 +4,7 @@ use std::fmt::{self, Display, Formatter};
 
 use super::{
     estimate::{self, Figures},
-    model::{Condition, Plan, Range},
+    model::{Condition, DatasetFile, Plan, Range},
     names, repetitions,
 };
 use crate::campaign::{Arm, Experiment, Restart, Router};
@@ -114,6 +114,12 @@ fn experiment_lines(f: &mut Formatter<'_>, plan: &Plan, experiment: &Experiment)
         count(conditions.len(), "condition"),
         count(requests as usize, "request"),
     )?;
+    if let Some(file) = plan.dataset_files.get(&experiment.name) {
+        let DatasetFile { sha256, requests, mean_prompt_tokens, mean_output_tokens, .. } = file;
+        let out = mean_output_tokens.map_or_else(String::new, |tokens| format!(" and {tokens} out"));
+        let digest = &sha256[..sha256.len().min(12)];
+        writeln!(f, "    file sha256 {digest}…: {requests} requests, on average {mean_prompt_tokens} tokens in{out}")?;
+    }
     for condition in conditions.iter().take(LISTED_CONDITIONS) {
         writeln!(f, "    {}", condition_line(experiment, condition))?;
     }
@@ -128,6 +134,10 @@ fn condition_line(experiment: &Experiment, condition: &Condition) -> String {
     if let Some(rate) = condition.load.request_rate_milli {
         parts.push(format!("{} requests/s", names::per_second(rate)));
     }
+    if let Some(trace) = &condition.dataset.trace {
+        let speed = names::per_second(trace.speed_milli);
+        parts.push(format!("at the times of its trace, {speed} times as fast"));
+    }
     if let Some(concurrency) = condition.load.max_concurrency {
         parts.push(format!("concurrency {concurrency}"));
     }
@@ -135,7 +145,10 @@ fn condition_line(experiment: &Experiment, condition: &Condition) -> String {
         parts.push(format!("doubled while any arm and router gains, at most to {}", search.maximum_concurrency));
     }
     parts.extend(condition.input_tokens.map(|input| format!("{input} tokens in")));
-    parts.push(format!("{} tokens out", condition.output_tokens));
+    parts.push(match condition.output_tokens {
+        Some(output) => format!("{output} tokens out"),
+        None => "tokens out as the file says".to_owned(),
+    });
     format!("{} \"{}\": {}", condition.slug, condition.name, parts.join(", "))
 }
 

@@ -1,7 +1,9 @@
 //! Engine settings as each condition will have them: the engine's, overridden by the model's, the arm's and the point's.
 
 use super::meaning::Problem;
-use crate::campaign::{Arm, BenchmarkCampaignSpec, EngineSettings, Experiment, Model, Tee, experiment::Point};
+use crate::campaign::{
+    Arm, BenchmarkCampaignSpec, DatasetKind, EngineSettings, Experiment, Model, Tee, experiment::Point,
+};
 
 /// Tokens of a KV block in the simulator, as in vLLM by default.
 const BLOCK_TOKENS: u32 = 16;
@@ -136,14 +138,17 @@ fn excess<'a>(
     let most = arms.filter_map(|arm| settings(spec, model, arm).max_model_len).min()?;
     let longest = |listed: &[u32]| listed.iter().copied().max().unwrap_or_default();
     let output = point.and_then(|point| point.output_tokens).unwrap_or_else(|| longest(&experiment.output_tokens));
-    let needed = match &experiment.dataset.random {
-        None => u64::from(output),
-        Some(random) => {
+    let needed = match experiment.dataset.kind() {
+        Some(DatasetKind::PrefixRepetition(set)) => {
+            u64::from(set.prefix_tokens) + u64::from(set.suffix_tokens) + u64::from(output)
+        }
+        Some(DatasetKind::Random(random)) => {
             let input = point.and_then(|point| point.input_tokens).unwrap_or_else(|| longest(&random.input_tokens));
             let longest_drawn =
                 |tokens: u32| (u64::from(tokens) * u64::from(1000 + random.range_ratio_permille)).div_ceil(1000);
             longest_drawn(input) + longest_drawn(output)
         }
+        _ => u64::from(output),
     };
     (needed > u64::from(most)).then_some(Excess { model: &model.name, needed, most })
 }

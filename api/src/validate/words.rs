@@ -15,6 +15,10 @@ const PATTERNS: &[(&str, &str)] = &[
         "use letters, digits, '-', '_' and '.', with a letter or digit at both ends",
     ),
     (r"^[A-Za-z0-9][A-Za-z0-9._-]*$", "use letters, digits, '.', '_' and '-', beginning with a letter or digit"),
+    (
+        r"^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$",
+        "write a path as in traces/july.jsonl, of letters, digits, '.', '_' and '-', without a slash before it",
+    ),
     (r"^[A-Za-z0-9._-]+$", "use letters, digits, '.', '_' and '-'"),
     (
         r"^[A-Za-z0-9][A-Za-z0-9 ._()+-]*$",

@@ -180,7 +180,7 @@ fn later_settings_override_earlier_ones() {
     assert_eq!(plan.boot_engine_for(2, "arm-1").unwrap().enforce_eager, Some(true));
     assert_eq!(plan.engine_for(3, "arm-0"), None);
     let point = &plan.conditions[2];
-    assert_eq!((point.input_tokens, point.output_tokens), (Some(512), 1));
+    assert_eq!((point.input_tokens, point.output_tokens), (Some(512), Some(1)));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod build;
+mod dataset_files;
 mod executor;
 mod fixtures;
 mod interrupted;

@@ -49,6 +49,8 @@ pub enum Arrivals {
         /// How regular they are.
         burstiness: Burstiness,
     },
+    /// When the requests themselves say, as those of a trace do (open loop).
+    Recorded,
     /// At a rate that grows with each request (open loop).
     Ramp {
         /// How it grows.
@@ -68,6 +70,9 @@ pub enum ArrivalsError {
     /// The rate is no positive, finite number.
     #[error("arrivals: request rate {0} per second; give a positive number, or inf for all at once")]
     Rate(f64),
+    /// The requests have no times of their own.
+    #[error("arrivals: these requests do not say when they arrive; use a trace, or give a request rate")]
+    NotRecorded,
     /// The ramp starts at nothing or falls.
     #[error("arrivals: a ramp from {start_rps} to {end_rps} requests per second; start at 1 or more and do not fall")]
     Ramp {
@@ -94,6 +99,8 @@ impl Arrivals {
             Arrivals::AllAtOnce { burstiness }
             | Arrivals::Rate { burstiness, requests_per_s: _ }
             | Arrivals::Ramp { burstiness, strategy: _, start_rps: _, end_rps: _ } => burstiness,
+            // Result files have the default of vLLM's flag where no gap is drawn.
+            Arrivals::Recorded => Burstiness::POISSON,
         }
     }
 
@@ -123,6 +130,7 @@ impl Arrivals {
                 }
                 Ok(Schedule { offsets_s, rates: Vec::new() })
             }
+            Arrivals::Recorded => Err(ArrivalsError::NotRecorded),
             Arrivals::Ramp { strategy, start_rps, end_rps, burstiness } => {
                 if start_rps == 0 || end_rps < start_rps {
                     return Err(ArrivalsError::Ramp { start_rps, end_rps });

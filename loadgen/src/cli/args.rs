@@ -2,10 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::ValueEnum;
-
 use crate::arrivals::RampStrategy;
 use crate::client::Backend;
+use crate::dataset::DatasetArgs;
 use crate::result_file::{Format, Metric};
 
 const EXAMPLE: &str = "\
@@ -42,7 +41,8 @@ pub struct Args {
     /// Name of the model. Default: the first that the server serves.
     #[arg(long)]
     pub model: Option<String>,
-    /// Name of the tokeniser, for the result file. Default: the model's name. (Tokens are counted by the server.)
+    /// Name of the tokeniser, for the result file. A `tokenizer.json`, or a directory with one, also counts the tokens of
+    /// texts. Default: the model's name.
     #[arg(long)]
     pub tokenizer: Option<String>,
     /// Record no tokeniser; TTFT, TPOT and ITL are not summarised then.
@@ -57,71 +57,6 @@ pub struct Args {
     #[command(flatten)]
     #[allow(missing_docs, reason = "clap would take the sentence for the command's own")]
     pub result: ResultArgs,
-}
-
-/// Kinds of data set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum DatasetName {
-    /// Random prompts: token ids, or words for chat.
-    Random,
-    /// ToolBench prompts: generated, or from --dataset-path.
-    Toolbench,
-    /// Prompts from JSON lines of `{"prompt", "output_tokens"}`.
-    Custom,
-}
-
-/// What to send.
-#[derive(clap::Args, Clone, Debug)]
-#[command(next_help_heading = "Data set")]
-pub struct DatasetArgs {
-    /// Kind of data set.
-    #[arg(long, value_enum, default_value = "random")]
-    pub dataset_name: DatasetName,
-    /// File of JSON lines.
-    #[arg(long, value_name = "FILE")]
-    pub dataset_path: Option<PathBuf>,
-    /// Requests to send.
-    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
-    pub num_prompts: u32,
-    /// Prompt length in tokens, for data sets that take one.
-    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..))]
-    pub input_len: Option<u32>,
-    /// Cap of the output in tokens.
-    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..))]
-    pub output_len: Option<u32>,
-    /// Length of random prompts in tokens; --input-len wins.
-    #[arg(long, value_name = "TOKENS", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
-    pub random_input_len: u32,
-    /// Output cap of random prompts in tokens; --output-len wins.
-    #[arg(long, value_name = "TOKENS", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
-    pub random_output_len: u32,
-    /// Half-width of the range of random lengths, as a share of the length, from 0 to less than 1.
-    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
-    pub random_range_ratio: f64,
-    /// Tokens that all random prompts begin with, before their own.
-    #[arg(long, value_name = "TOKENS", default_value_t = 0)]
-    pub random_prefix_len: u32,
-    /// Tools of generated ToolBench prompts.
-    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
-    pub toolbench_tools: u32,
-    /// Zipf exponent of the tools' popularity.
-    #[arg(long, value_name = "EXPONENT", default_value_t = 1.1)]
-    pub toolbench_zipf: f64,
-    /// Share of generated ToolBench prompts that repeat an earlier one exactly.
-    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
-    pub toolbench_duplicates: f64,
-    /// Generate ToolBench prompts that share nothing: the control.
-    #[arg(long)]
-    pub toolbench_no_reuse: bool,
-    /// Sampling temperature. Default: the data set's, else the server's.
-    #[arg(long)]
-    pub temperature: Option<f64>,
-    /// Ask for output up to the cap; always so with random prompts.
-    #[arg(long)]
-    pub ignore_eos: bool,
-    /// JSON object whose members every request's body gets; they win over the client's own.
-    #[arg(long, value_name = "JSON")]
-    pub extra_body: Option<String>,
 }
 
 /// When to send it.

@@ -15,7 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-pub use args::{Args, DatasetArgs, DatasetName, ResultArgs, TrafficArgs};
+pub use args::{Args, ResultArgs, TrafficArgs};
 
 use crate::client::{LoadSpec, Progress, measure, served_models};
 use crate::client_file::client_file;

@@ -1,20 +1,17 @@
 //! From flags to a load and its results: all that can be wrong with the flags is found here, before anything is sent.
 
 use std::num::NonZeroU32;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail, ensure};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value};
-use teebench_api::campaign::dataset::Reuse;
 
-use super::args::{Args, DatasetArgs, DatasetName, ResultArgs, TrafficArgs};
+use super::args::{Args, ResultArgs};
 use crate::arrivals::{Arrivals, Burstiness};
 use crate::client::{Backend, LoadSpec, Target};
-use crate::dataset::{
-    JsonlSource, LineFormat, PromptForm, RandomSource, RandomSpec, RequestSource, ToolbenchSource, ToolbenchSpec,
-    warmup_requests,
-};
+use crate::dataset::{DatasetArgs, DatasetName, PromptForm, ServerTokenizer, TokenCounter, warmup_requests};
 use crate::result_file::{ResultOptions, Slo};
 
 /// The base URLs that the flags name.
@@ -25,24 +22,28 @@ pub(super) fn base_urls(args: &Args) -> Vec<String> {
 /// The load that the flags describe, of a model whose name is known.
 pub(super) fn load(args: &Args, model: &str) -> anyhow::Result<LoadSpec> {
     let Args { dataset, traffic, .. } = args;
-    let requests = requests(dataset, args.backend, traffic.seed)?;
+    let form = match args.backend {
+        Backend::Openai | Backend::Vllm => PromptForm::TokenIds,
+        Backend::OpenaiChat => PromptForm::Text,
+    };
+    let requests = dataset.requests(form, &counter(args, model)?, traffic.seed)?;
     let max_in_flight = args
         .max_in_flight_per_server
         .map(|limit| NonZeroU32::new(limit).context("--max-in-flight-per-server: give 1 or more"))
         .transpose()?;
     ensure!(traffic.probe_request_rate >= 0.0, "--probe-request-rate: give 0 or more");
     Ok(LoadSpec {
-        warmup: warmup_requests(&*requests, traffic.num_warmups, traffic.seed),
+        warmup: warmup_requests(&*requests, traffic.num_warmups, traffic.seed)?,
         requests,
         targets: base_urls(args).into_iter().map(|base_url| Target { base_url, max_in_flight }).collect(),
         model: model.to_owned(),
         backend: args.backend,
         endpoint: args.endpoint.clone(),
         headers: headers(&args.header)?,
-        arrivals: arrivals(traffic)?,
+        arrivals: arrivals(args)?,
         max_concurrency: traffic.max_concurrency.and_then(NonZeroU32::new),
-        // As vLLM's client: random prompts mean nothing, and a model would end its answer early by chance.
-        ignore_eos: dataset.ignore_eos || dataset.dataset_name == DatasetName::Random,
+        // As vLLM's client does for random prompts.
+        ignore_eos: dataset.ignore_eos || dataset.is_meaningless(),
         extra_body: extra_body(dataset)?,
         keep_texts: args.result.save_detailed,
         request_timeout: LoadSpec::REQUEST_TIMEOUT,
@@ -68,7 +69,7 @@ pub(super) fn result_options(args: &Args, model: &str) -> anyhow::Result<ResultO
         tokenizer_id: (!args.skip_tokenizer_init).then(|| args.tokenizer.as_deref().unwrap_or(model).to_owned()),
         num_prompts: args.dataset.num_prompts.into(),
         metadata: metadata.iter().map(|pair| key_value("--metadata", pair)).collect::<anyhow::Result<_>>()?,
-        arrivals: arrivals(&args.traffic)?,
+        arrivals: arrivals(args)?,
         max_concurrency: args.traffic.max_concurrency,
         metrics: percentile_metrics.clone(),
         percentiles: metric_percentiles.clone(),
@@ -76,53 +77,30 @@ pub(super) fn result_options(args: &Args, model: &str) -> anyhow::Result<ResultO
     })
 }
 
-fn requests(args: &DatasetArgs, backend: Backend, seed: u64) -> anyhow::Result<Arc<dyn RequestSource>> {
-    let count = args.num_prompts as usize;
-    match (args.dataset_name, &args.dataset_path) {
-        (DatasetName::Random, None) => {
-            let input_len = args.input_len.unwrap_or(args.random_input_len);
-            let output_len = args.output_len.unwrap_or(args.random_output_len);
-            let spec =
-                RandomSpec::of_flags(count, args.random_prefix_len, input_len, output_len, args.random_range_ratio)?;
-            let form = match backend {
-                Backend::Openai | Backend::Vllm => PromptForm::TokenIds,
-                Backend::OpenaiChat => PromptForm::Text,
-            };
-            Ok(Arc::new(RandomSource::new(spec, form, seed)))
+/// What counts the tokens of texts.
+fn counter(args: &Args, model: &str) -> anyhow::Result<TokenCounter> {
+    if args.dataset.tokenize_by_server {
+        let base_url = base_urls(args).into_iter().next().context("--base-url: give a URL")?;
+        return Ok(TokenCounter::Server(Arc::new(ServerTokenizer::start(&base_url, model)?)));
+    }
+    match args.tokenizer.as_ref().map(Path::new) {
+        Some(path) if path.is_file() || path.join("tokenizer.json").is_file() => Ok(TokenCounter::from_path(path)?),
+        Some(path) if path.is_absolute() || path.extension().is_some_and(|extension| extension == "json") => {
+            bail!("--tokenizer {}: no such file; give a tokenizer.json or a directory with one", path.display())
         }
-        (DatasetName::Random, Some(_)) => {
-            bail!("--dataset-path: random prompts take no file; use another --dataset-name")
-        }
-        (DatasetName::Toolbench, None) => {
-            ensure!(args.toolbench_zipf >= 0.0, "--toolbench-zipf: give 0 or more");
-            ensure!(
-                (0.0..=1.0).contains(&args.toolbench_duplicates),
-                "--toolbench-duplicates: give a share from 0 to 1"
-            );
-            let spec = ToolbenchSpec {
-                prompts: count,
-                tools: args.toolbench_tools as usize,
-                zipf_exponent: args.toolbench_zipf,
-                reuse: if args.toolbench_no_reuse { Reuse::None } else { Reuse::Tools },
-                exact_duplicates: args.toolbench_duplicates,
-                output_tokens: args.output_len.unwrap_or(128),
-            };
-            Ok(Arc::new(ToolbenchSource::new(&spec, seed)))
-        }
-        (DatasetName::Toolbench, Some(path)) => {
-            Ok(Arc::new(JsonlSource::open(path, LineFormat::Toolbench, count, args.output_len, seed)?))
-        }
-        (DatasetName::Custom, Some(path)) => {
-            Ok(Arc::new(JsonlSource::open(path, LineFormat::Custom, count, args.output_len, seed)?))
-        }
-        (DatasetName::Custom, None) => bail!("--dataset-name custom: give its file with --dataset-path"),
+        // The name of a repository, which is not asked for.
+        _ => Ok(TokenCounter::Estimate),
     }
 }
 
-fn arrivals(args: &TrafficArgs) -> anyhow::Result<Arrivals> {
+fn arrivals(args: &Args) -> anyhow::Result<Arrivals> {
+    let Args { dataset, traffic: args, .. } = args;
     let burstiness = Burstiness::new(args.burstiness).context("--burstiness: give a positive number or inf")?;
     let arrivals = match (args.ramp_up_strategy, args.ramp_up_start_rps, args.ramp_up_end_rps) {
         (Some(strategy), Some(start_rps), Some(end_rps)) => Arrivals::Ramp { strategy, start_rps, end_rps, burstiness },
+        _ if args.request_rate == f64::INFINITY && dataset.dataset_name == DatasetName::Trace => {
+            return Ok(Arrivals::Recorded);
+        }
         _ if args.request_rate == f64::INFINITY => Arrivals::AllAtOnce { burstiness },
         _ => Arrivals::Rate { requests_per_s: args.request_rate, burstiness },
     };
@@ -215,6 +193,48 @@ mod tests {
         assert_eq!(options.tokenizer_id.as_deref(), Some("org/m"));
     }
 
+    #[rstest]
+    #[case::random("random --random-input-len 20 --random-output-len 5 --random-prefix-len 4", 24, 5)]
+    #[case::lengths_of_all("random --random-input-len 20 --input-len 30 --output-len 6", 30, 6)]
+    #[case::prefixes(
+        "prefix_repetition --prefix-repetition-num-prefixes 2 --prefix-repetition-prefix-len 8 \
+         --prefix-repetition-suffix-len 3 --prefix-repetition-output-len 7",
+        11,
+        7
+    )]
+    #[case::custom("custom --dataset-path PROMPTS", 3, 9)]
+    #[case::custom_with_its_own_cap("custom --dataset-path PROMPTS --custom-output-len -1", 3, 9)]
+    #[case::custom_with_another_cap("custom --dataset-path PROMPTS --custom-output-len 4", 3, 4)]
+    #[case::conversations("sharegpt --dataset-path TALK", 5, 4)]
+    #[case::conversations_with_a_cap("sharegpt --dataset-path TALK --sharegpt-output-len 8", 5, 8)]
+    fn data_sets_have_the_flags_of_vllm(#[case] flags: &str, #[case] input: u32, #[case] output: u32) {
+        let directory = tempfile::tempdir().unwrap();
+        let file = |name: &str, content: &str| {
+            let path = directory.path().join(name);
+            std::fs::write(&path, content).unwrap();
+            path.display().to_string()
+        };
+        let prompts = file("prompts.jsonl", "{\"prompt\": [1, 2, 3], \"output_tokens\": 9}\n".repeat(2).as_str());
+        let turn = |tokens| format!("{{\"value\": \"{}\"}}", "abcd".repeat(tokens));
+        let talk = file("talk.json", &format!("{{\"conversations\": [{}, {}]}}\n", turn(5), turn(4)).repeat(2));
+        let flags = flags.replace("PROMPTS", &prompts).replace("TALK", &talk);
+        let spec = load(&parse(&format!("--num-prompts 2 --dataset-name {flags}")), "m").unwrap();
+        let request = spec.requests.request(1).unwrap();
+        assert_eq!((spec.requests.len(), request.expected_prompt_tokens, request.max_tokens), (2, input, output));
+    }
+
+    #[test]
+    fn a_trace_brings_its_times_unless_a_rate_is_given() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let line = |timestamp| format!("{{\"timestamp\":{timestamp},\"input_length\":5,\"output_length\":2}}\n");
+        std::fs::write(file.path(), line(100) + &line(1100)).unwrap();
+        let flags = format!("--dataset-name trace --dataset-path {} --num-prompts 2", file.path().display());
+        let spec = load(&parse(&format!("{flags} --trace-speed 4")), "m").unwrap();
+        assert_eq!(spec.schedule().unwrap().offsets_s, [0.0, 0.25]);
+        let spec = load(&parse(&format!("{flags} --request-rate 5 --burstiness inf")), "m").unwrap();
+        assert_eq!(spec.schedule().unwrap().offsets_s, [0.2, 0.4]);
+    }
+
     #[test]
     fn a_ramp_takes_the_place_of_the_rate() {
         let args = parse("--ramp-up-strategy linear --ramp-up-start-rps 2 --ramp-up-end-rps 10");
@@ -234,6 +254,12 @@ mod tests {
     #[case("--dataset-path x", "random prompts take no file")]
     #[case("--dataset-name custom --dataset-path /nowhere/x", "cannot be read")]
     #[case("--random-range-ratio 1", "range ratio 1")]
+    #[case("--dataset-name sharegpt", "--dataset-name sharegpt: give its file")]
+    #[case("--dataset-name prefix_repetition --num-prompts 4", "10 prefixes for 4 prompts")]
+    #[case("--dataset-name trace --dataset-path x --trace-speed 0", "--trace-speed")]
+    #[case("--dataset-name custom --dataset-path x --custom-output-len 0", "--custom-output-len")]
+    #[case("--dataset-name toolbench --toolbench-no-reuse --toolbench-duplicates 0.5", "--toolbench-no-reuse")]
+    #[case("--tokenizer /nowhere/tokenizer.json", "no such file")]
     #[case("--max-in-flight-per-server 0", "--max-in-flight-per-server")]
     fn bad_flags_are_refused_by_name(#[case] flags: &str, #[case] words: &str) {
         let args = parse(flags);

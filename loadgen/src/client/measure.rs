@@ -37,7 +37,7 @@ pub async fn measure(
     if total == 0 {
         return Err(LoadError::NoRequest);
     }
-    let schedule = spec.arrivals.schedule(total, spec.seed)?;
+    let schedule = spec.schedule()?;
     let shared = Arc::new(prepare(spec, cancel.clone()).await?);
     let limit = spec.max_concurrency.map(|limit| Arc::new(Semaphore::new(limit.get() as usize)));
 
@@ -173,7 +173,7 @@ impl Dispatcher<'_> {
         let mut records = Vec::with_capacity(intended_ns.len());
         for (index, &intended_ns) in intended_ns.iter().enumerate() {
             // Rendered before its time comes, so that it is not late by the rendering.
-            let request = self.spec.requests.request(index);
+            let request = self.spec.requests.request(index)?;
             let payload = self.shared.template.render(&request)?;
             let admission = async {
                 let arrived_ns = match &mut pacer {
@@ -239,7 +239,9 @@ impl RampSteps {
                 reached_rps: start_rps,
                 changes: vec![RateChange { rps: start_rps, at: Zoned::now().datetime() }],
             },
-            Arrivals::AllAtOnce { .. } | Arrivals::Rate { .. } => RampSteps { reached_rps: 0, changes: Vec::new() },
+            Arrivals::AllAtOnce { .. } | Arrivals::Rate { .. } | Arrivals::Recorded => {
+                RampSteps { reached_rps: 0, changes: Vec::new() }
+            }
         }
     }
 

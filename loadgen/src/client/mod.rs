@@ -26,12 +26,13 @@ use serde_json::{Map, Value};
 
 pub use measure::measure;
 pub use progress::Progress;
+pub(crate) use reply::tokenize;
 pub use reply::{OneReply, ReplyError, send_one, served_models};
 pub use sse::SseParser;
 pub use target::{Target, TargetError};
 
-use crate::arrivals::{Arrivals, ArrivalsError};
-use crate::dataset::{PlannedRequest, RequestSource};
+use crate::arrivals::{Arrivals, ArrivalsError, Schedule};
+use crate::dataset::{DatasetError, PlannedRequest, RequestSource};
 
 /// Which API the load speaks; the names are those of `vllm bench serve --backend`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -125,6 +126,19 @@ impl LoadSpec {
     }
 }
 
+impl LoadSpec {
+    /// When each request is planned.
+    ///
+    /// # Errors
+    /// When a rate is not positive, or the requests do not say when they arrive.
+    pub fn schedule(&self) -> Result<Schedule, ArrivalsError> {
+        match (self.arrivals, self.requests.arrivals_s()) {
+            (Arrivals::Recorded, Some(offsets_s)) => Ok(Schedule { offsets_s, rates: Vec::new() }),
+            _ => self.arrivals.schedule(self.requests.len(), self.seed),
+        }
+    }
+}
+
 /// Why a load cannot be run at all. (A request that fails is no such reason: it is a record.)
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
@@ -140,6 +154,9 @@ pub enum LoadError {
     /// The probe rate is no positive, finite number.
     #[error("load: probe request rate {0} per second; give a positive number")]
     ProbeRate(f64),
+    /// A request cannot be read from its data set.
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
     /// A target cannot be used.
     #[error(transparent)]
     Target(#[from] TargetError),

@@ -114,6 +114,21 @@ pub async fn served_models(base_url: &str, timeout: Duration) -> Result<Vec<Stri
     Ok(data.into_iter().map(|ModelEntry { id }| id).collect())
 }
 
+/// Tokens that a server's tokeniser makes of a prompt, those included that the model wants around it.
+///
+/// # Errors
+/// When there is no readable answer in time.
+pub(crate) async fn tokenize(base_url: &str, model: &str, text: &str, timeout: Duration) -> Result<u32, ReplyError> {
+    let body = serde_json::json!({"model": model, "prompt": text}).to_string().into();
+    let TokenCount { count } = exchange(base_url, Method::POST, "/tokenize", body, timeout).await?;
+    Ok(count)
+}
+
+#[derive(Deserialize)]
+struct TokenCount {
+    count: u32,
+}
+
 #[derive(Deserialize)]
 struct CompletionReply {
     choices: Vec<CompletionChoice>,

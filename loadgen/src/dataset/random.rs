@@ -1,17 +1,13 @@
 //! Random prompts: nothing shared but the prefix that is asked for.
 
-use std::ops::{Range, RangeInclusive};
+use std::ops::RangeInclusive;
 
-use rand::{Rng, RngExt};
+use rand::RngExt;
 use teebench_api::campaign::dataset::RandomDataset;
 
-use super::words::word;
-use super::{DatasetError, PlannedRequest, Prompt, PromptForm, RequestSource};
+use super::tokens::{PromptMaker, TokenCounter};
+use super::{DatasetError, PlannedRequest, PromptForm, RequestSource};
 use crate::seed::stream;
-
-/// Token ids of prompts: above the control tokens at the start of the usual vocabularies (1,000 in Mistral's), below the
-/// end of the smallest (32,000).
-pub(super) const PROMPT_TOKEN_IDS: Range<u32> = 1_000..30_000;
 
 /// Random prompts, in tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +29,8 @@ impl RandomSpec {
         input_tokens: u32,
         output_tokens: u32,
     ) -> Result<RandomSpec, DatasetError> {
-        let RandomDataset { prompts, input_tokens: _, range_ratio_permille, shared_prefix_tokens } = dataset;
+        let RandomDataset { prompts, input_tokens: _, range_ratio_permille, shared_prefix_tokens, prompt_form: _ } =
+            dataset;
         let ratio = f64::from(*range_ratio_permille) / 1000.0;
         let whole = range_around(input_tokens, ratio)?;
         if shared_prefix_tokens >= whole.start() {
@@ -81,14 +78,22 @@ fn range_around(tokens: u32, ratio: f64) -> Result<RangeInclusive<u32>, DatasetE
 #[derive(Clone, Debug)]
 pub struct RandomSource {
     spec: RandomSpec,
-    form: PromptForm,
+    maker: PromptMaker,
     seed: u64,
 }
 
 impl RandomSource {
-    /// Requests that depend on nothing but these.
-    pub fn new(spec: RandomSpec, form: PromptForm, seed: u64) -> RandomSource {
-        RandomSource { spec, form, seed }
+    /// Requests that depend on nothing but these; `counter` makes texts exact.
+    ///
+    /// # Errors
+    /// When the counter cannot count.
+    pub fn new(
+        spec: RandomSpec,
+        form: PromptForm,
+        counter: &TokenCounter,
+        seed: u64,
+    ) -> Result<RandomSource, DatasetError> {
+        Ok(RandomSource { spec, maker: PromptMaker::new(form, counter)?, seed })
     }
 }
 
@@ -97,37 +102,19 @@ impl RequestSource for RandomSource {
         self.spec.prompts
     }
 
-    fn request(&self, index: usize) -> PlannedRequest {
+    fn request(&self, index: usize) -> Result<PlannedRequest, DatasetError> {
         let RandomSpec { prompts: _, shared_prefix_tokens, own_tokens, output_tokens } = &self.spec;
         let mut rng = stream("random request", self.seed, index as u64);
         let own_tokens = rng.random_range(own_tokens.clone());
         let max_tokens = rng.random_range(output_tokens.clone());
         let prefix_rng = stream("random prefix", self.seed, 0);
-        let prompt = match self.form {
-            PromptForm::TokenIds => Prompt::TokenIds(
-                draw(*shared_prefix_tokens, prefix_rng, token_id).chain(draw(own_tokens, rng, token_id)).collect(),
-            ),
-            PromptForm::Text => {
-                let words: Vec<&str> =
-                    draw(*shared_prefix_tokens, prefix_rng, word).chain(draw(own_tokens, rng, word)).collect();
-                Prompt::Text(words.join(" "))
-            }
-        };
-        PlannedRequest {
-            prompt,
+        Ok(PlannedRequest {
+            prompt: self.maker.prompt([(*shared_prefix_tokens, prefix_rng), (own_tokens, rng)]),
             expected_prompt_tokens: shared_prefix_tokens + own_tokens,
             max_tokens,
             temperature: None,
-        }
+        })
     }
-}
-
-fn draw<R: Rng, T>(count: u32, mut rng: R, draw_one: fn(&mut R) -> T) -> impl Iterator<Item = T> {
-    (0..count).map(move |_| draw_one(&mut rng))
-}
-
-fn token_id<R: Rng>(rng: &mut R) -> u32 {
-    rng.random_range(PROMPT_TOKEN_IDS)
 }
 
 #[cfg(test)]
@@ -136,13 +123,20 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::dataset::Prompt;
+    use crate::dataset::tokens::PROMPT_TOKEN_IDS;
 
     fn campaign(range_ratio_permille: u32, shared_prefix_tokens: u32) -> RandomDataset {
-        RandomDataset { prompts: 50, input_tokens: vec![], range_ratio_permille, shared_prefix_tokens }
+        let (input_tokens, prompt_form) = (vec![], PromptForm::TokenIds);
+        RandomDataset { prompts: 50, input_tokens, range_ratio_permille, shared_prefix_tokens, prompt_form }
+    }
+
+    fn source(spec: RandomSpec, form: PromptForm, seed: u64) -> RandomSource {
+        RandomSource::new(spec, form, &TokenCounter::Estimate, seed).unwrap()
     }
 
     fn ids(source: &RandomSource, index: usize) -> Vec<u32> {
-        match source.request(index).prompt {
+        match source.request(index).unwrap().prompt {
             Prompt::TokenIds(ids) => ids,
             Prompt::Text(text) => panic!("text: {text}"),
         }
@@ -154,11 +148,11 @@ mod tests {
             ratio in 0..900_u32, prefix in 0..20_u32, seed: u64
         ) {
             let spec = RandomSpec::of_campaign(&campaign(ratio, prefix), 256, 64).unwrap();
-            let source = RandomSource::new(spec, PromptForm::TokenIds, seed);
+            let source = source(spec, PromptForm::TokenIds, seed);
             let (low, high) = (256 * (1000 - ratio) / 1000, (256 * (1000 + ratio)).div_ceil(1000));
             let first = ids(&source, 0);
             for index in 0..source.len() {
-                let request = source.request(index);
+                let request = source.request(index).unwrap();
                 let ids = ids(&source, index);
                 prop_assert_eq!(ids.len() as u32, request.expected_prompt_tokens);
                 prop_assert!((low..=high).contains(&request.expected_prompt_tokens));
@@ -173,15 +167,15 @@ mod tests {
     #[test]
     fn the_same_seed_gives_the_same_prompts() {
         let spec = RandomSpec::of_flags(4, 2, 16, 8, 0.5).unwrap();
-        let source = |seed| RandomSource::new(spec.clone(), PromptForm::TokenIds, seed);
-        assert_eq!(source(1).request(3), source(1).request(3));
-        assert_ne!(source(1).request(3), source(2).request(3));
+        let fourth = |seed| source(spec.clone(), PromptForm::TokenIds, seed).request(3).unwrap();
+        assert_eq!(fourth(1), fourth(1));
+        assert_ne!(fourth(1), fourth(2));
     }
 
     #[test]
     fn text_has_a_word_for_each_token() {
         let spec = RandomSpec::of_flags(1, 3, 10, 8, 0.0).unwrap();
-        let request = RandomSource::new(spec, PromptForm::Text, 0).request(0);
+        let request = source(spec, PromptForm::Text, 0).request(0).unwrap();
         let Prompt::Text(text) = request.prompt else { panic!("token ids") };
         assert_eq!(text.split(' ').count(), 13);
         assert_eq!(request.expected_prompt_tokens, 13);

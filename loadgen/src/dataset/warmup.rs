@@ -5,7 +5,7 @@ use std::ops::Range;
 use rand::RngExt;
 
 use super::words::append_words;
-use super::{PlannedRequest, Prompt, RequestSource};
+use super::{DatasetError, PlannedRequest, Prompt, RequestSource};
 use crate::seed::stream;
 
 /// Token ids of warm-up prompts: none of them is in a run's random prompts.
@@ -16,14 +16,17 @@ const WARMUP_TOKEN_IDS: Range<u32> = 30_000..31_000;
 /// No warm-up prompt shares a beginning with a prompt of the run or with another warm-up prompt, so that warming up fills
 /// no prefix cache that the run could hit: token ids come from a range of their own, texts open with 128 bits drawn from
 /// the seed.
-pub fn warmup_requests(run: &dyn RequestSource, count: usize, seed: u64) -> Vec<PlannedRequest> {
+///
+/// # Errors
+/// When the run's requests cannot be read.
+pub fn warmup_requests(run: &dyn RequestSource, count: usize, seed: u64) -> Result<Vec<PlannedRequest>, DatasetError> {
     if run.is_empty() {
-        return Vec::new();
+        return Ok(Vec::new());
     }
     (0..count)
         .map(|index| {
             let PlannedRequest { prompt, expected_prompt_tokens, max_tokens, temperature } =
-                run.request(index % run.len());
+                run.request(index % run.len())?;
             let mut rng = stream("warm-up", seed, index as u64);
             let prompt = match prompt {
                 Prompt::TokenIds(ids) => {
@@ -35,7 +38,7 @@ pub fn warmup_requests(run: &dyn RequestSource, count: usize, seed: u64) -> Vec<
                     Prompt::Text(warmup)
                 }
             };
-            PlannedRequest { prompt, expected_prompt_tokens, max_tokens, temperature }
+            Ok(PlannedRequest { prompt, expected_prompt_tokens, max_tokens, temperature })
         })
         .collect()
 }
@@ -43,23 +46,24 @@ pub fn warmup_requests(run: &dyn RequestSource, count: usize, seed: u64) -> Vec<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dataset::random::PROMPT_TOKEN_IDS;
+    use crate::dataset::tokens::{PROMPT_TOKEN_IDS, TokenCounter};
     use crate::dataset::{PromptForm, RandomSource, RandomSpec};
 
     #[test]
     fn warm_up_prompts_share_no_beginning_with_the_run() {
         for form in [PromptForm::TokenIds, PromptForm::Text] {
-            let run = RandomSource::new(RandomSpec::of_flags(20, 4, 64, 8, 0.3).unwrap(), form, 5);
-            let warmup = warmup_requests(&run, 30, 5);
-            assert_eq!(warmup, warmup_requests(&run, 30, 5));
+            let spec = RandomSpec::of_flags(20, 4, 64, 8, 0.3).unwrap();
+            let run = RandomSource::new(spec, form, &TokenCounter::Estimate, 5).unwrap();
+            let warmup = warmup_requests(&run, 30, 5).unwrap();
+            assert_eq!(warmup, warmup_requests(&run, 30, 5).unwrap());
             for (index, warm) in warmup.iter().enumerate() {
-                assert_eq!(warm.max_tokens, run.request(index % 20).max_tokens);
+                assert_eq!(warm.max_tokens, run.request(index % 20).unwrap().max_tokens);
                 match &warm.prompt {
                     Prompt::TokenIds(ids) => assert!(ids.iter().all(|id| !PROMPT_TOKEN_IDS.contains(id))),
                     Prompt::Text(text) => {
                         let opening = &text[..32];
                         assert!(warmup[..index].iter().all(|other| !starts_with(other, opening)));
-                        assert!((0..20).all(|index| !starts_with(&run.request(index), opening)));
+                        assert!((0..20).all(|index| !starts_with(&run.request(index).unwrap(), opening)));
                     }
                 }
             }

@@ -3,7 +3,7 @@
 use rand::{Rng, RngExt};
 
 /// Short, frequent words: most vocabularies have each as one token with the space before it.
-const WORDS: [&str; 163] = [
+pub(super) const WORDS: [&str; 163] = [
     "able", "about", "after", "again", "air", "all", "also", "and", "any", "area", "as", "at", "back", "base", "be",
     "best", "big", "book", "both", "but", "by", "call", "can", "car", "case", "city", "class", "code", "come", "cost",
     "data", "date", "day", "do", "each", "early", "east", "end", "even", "fact", "far", "few", "find", "first", "food",

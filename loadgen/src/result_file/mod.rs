@@ -92,7 +92,9 @@ impl ResultOptions {
                 let strategy = strategy.name();
                 format!("{label}-ramp-up-{strategy}-{start_rps}qps-{end_rps}qps{concurrency}-{model}-{date}.json")
             }
-            Arrivals::AllAtOnce { burstiness: _ } => format!("{label}-infqps{concurrency}-{model}-{date}.json"),
+            Arrivals::AllAtOnce { burstiness: _ } | Arrivals::Recorded => {
+                format!("{label}-infqps{concurrency}-{model}-{date}.json")
+            }
             Arrivals::Rate { requests_per_s, burstiness: _ } => {
                 format!("{label}-{requests_per_s:?}qps{concurrency}-{model}-{date}.json")
             }

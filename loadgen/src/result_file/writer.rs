@@ -71,7 +71,9 @@ fn set_identity(file: &mut Object<'_>, options: &ResultOptions, ended_at: DateTi
 fn set_traffic(file: &mut Object<'_>, options: &ResultOptions) {
     let rate = match options.arrivals {
         Arrivals::Rate { requests_per_s, burstiness: _ } => Value::Float(requests_per_s),
-        Arrivals::AllAtOnce { burstiness: _ } | Arrivals::Ramp { .. } => Value::Text("inf".to_owned()),
+        Arrivals::AllAtOnce { burstiness: _ } | Arrivals::Recorded | Arrivals::Ramp { .. } => {
+            Value::Text("inf".to_owned())
+        }
     };
     file.set("request_rate", rate);
     file.set("burstiness", Value::Float(options.arrivals.burstiness().get()));

@@ -38,6 +38,8 @@ pub struct EpochMetrics {
     pub prompt_chunks: IntCounter,
     /// Chunks of accepted prompts that the worker held before.
     pub held_chunks: IntCounter,
+    /// Tokens that workers are believed not to have computed again.
+    pub saved_tokens: IntCounter,
     /// Requests refused because the queue was full.
     pub queue_full: IntCounter,
     /// Requests that waited too long for a slot.
@@ -109,6 +111,10 @@ impl EpochMetrics {
             ),
             prompt_chunks: metrics.counter("teebench_router_prompt_chunks_total", "Chunks of all accepted prompts."),
             held_chunks: metrics.counter("teebench_router_held_chunks_total", "Chunks that the worker held before."),
+            saved_tokens: metrics.counter(
+                "teebench_router_saved_tokens_total",
+                "Estimated tokens of prompts that workers held and need not compute again.",
+            ),
             queue_full: metrics.counter("teebench_router_queue_full_total", "Requests refused by a full queue."),
             queue_timeouts: metrics.counter("teebench_router_queue_timeouts_total", "Requests that waited too long."),
             cancelled: metrics.counter("teebench_router_cancelled_total", "Requests whose client went away."),

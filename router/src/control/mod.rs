@@ -2,6 +2,7 @@
 
 pub mod client;
 mod health;
+pub mod members;
 pub mod metrics;
 pub mod report;
 
@@ -16,10 +17,10 @@ use bytes::Bytes;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use serde_json::json;
-use teebench_api::files::epoch::EpochRequest;
+use teebench_api::files::epoch::{EpochRequest, Worker};
 
 use self::client::Client;
-use crate::epoch::EpochError;
+use crate::epoch::{Epoch, EpochError};
 use crate::shared::Shared;
 use crate::sync::frame::MAXIMUM_FRAME_BYTES;
 use crate::sync::wire::FrameError;
@@ -34,12 +35,13 @@ pub struct Control {
     shared: Arc<Shared>,
     client: Client,
     is_draining: Arc<AtomicBool>,
+    debug_tree: bool,
 }
 
 impl Control {
-    /// A control port for a router.
-    pub fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, client: Client::new(), is_draining: Arc::default() }
+    /// A control port for a router; `debug_tree` lets it show the tree.
+    pub fn new(shared: Arc<Shared>, debug_tree: bool) -> Self {
+        Self { shared, client: Client::new(), is_draining: Arc::default(), debug_tree }
     }
 
     /// Begins an epoch and what runs beside it: probes of its workers and the exchange with its peers. Must be called
@@ -47,9 +49,23 @@ impl Control {
     pub fn begin(&self, request: &EpochRequest) -> Result<(), EpochError> {
         let epoch = self.shared.begin(request)?;
         tracing::info!(epoch = epoch.number, run = epoch.run, workers = epoch.workers.len(), "an epoch begins");
+        self.accompany(epoch);
+        Ok(())
+    }
+
+    /// Goes on with another list of workers: those that stay keep what they hold, and no request is lost. Must be called
+    /// within the control port's runtime.
+    pub fn change_workers(&self, workers: &[Worker]) -> Result<(), EpochError> {
+        if let Some(epoch) = self.shared.change_workers(workers)? {
+            tracing::info!(workers = epoch.workers.len(), "the list of servers changed");
+            self.accompany(epoch);
+        }
+        Ok(())
+    }
+
+    fn accompany(&self, epoch: Arc<Epoch>) {
         tokio::spawn(health::probe_workers(epoch.clone(), self.client.clone()));
         tokio::spawn(peer::keep_in_step(epoch, self.client.clone()));
-        Ok(())
     }
 
     /// From now on the router says that it is about to end.
@@ -59,7 +75,9 @@ impl Control {
 
     /// The routes of the control port.
     pub fn routes(self) -> Router {
-        Router::new()
+        let debug = if self.debug_tree { Router::new().route("/debug/tree", get(get_tree)) } else { Router::new() };
+        debug
+            .route("/workers", put(put_workers).layer(DefaultBodyLimit::max(MAXIMUM_EPOCH_BYTES)))
             .route("/epoch", put(put_epoch).get(get_epoch).layer(DefaultBodyLimit::max(MAXIMUM_EPOCH_BYTES)))
             .route("/deltas", post(post_deltas).layer(DefaultBodyLimit::max(MAXIMUM_FRAME_BYTES)))
             .route("/snapshot", get(get_snapshot))
@@ -86,6 +104,25 @@ async fn put_epoch(State(control): State<Control>, body: Bytes) -> Response {
         }
         Err(error) => refuse(StatusCode::BAD_REQUEST, &error.to_string()),
     }
+}
+
+/// The list of workers of the epoch in force, as in the epoch's own request.
+async fn put_workers(State(control): State<Control>, body: Bytes) -> Response {
+    let workers: Vec<Worker> = match serde_json::from_slice(&body) {
+        Ok(workers) => workers,
+        Err(error) => return refuse(StatusCode::BAD_REQUEST, &format!("the body is no list of servers: {error}")),
+    };
+    if control.shared.epoch().is_neutral() {
+        return refuse(StatusCode::CONFLICT, "the router has no epoch yet; begin one with PUT /epoch");
+    }
+    match control.change_workers(&workers) {
+        Ok(()) => Json(control.shared.epoch().describe()).into_response(),
+        Err(error) => refuse(StatusCode::BAD_REQUEST, &error.to_string()),
+    }
+}
+
+async fn get_tree(State(control): State<Control>) -> Response {
+    Json(control.shared.epoch().top_prefixes()).into_response()
 }
 
 async fn get_epoch(State(control): State<Control>) -> Response {

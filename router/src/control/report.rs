@@ -24,6 +24,9 @@ pub struct RouterMetrics {
     pub prompt_chunks: u64,
     /// Chunks of accepted prompts that the worker held before.
     pub held_chunks: u64,
+    /// Tokens of prompts that workers are believed not to have computed again, at four bytes a token.
+    #[serde(default)]
+    pub saved_tokens: u64,
     /// Requests refused because the queue was full.
     pub queue_full: u64,
     /// Requests that waited longer than the policy allows.
@@ -72,4 +75,18 @@ pub struct WorkerReport {
     pub in_flight: u64,
     /// Latency in milliseconds, an exponentially weighted mean; none before the first success.
     pub latency_ms: Option<f64>,
+}
+
+/// A prefix that recent traffic shares, as one router sees it.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct PrefixReport {
+    /// Hash of its last chunk in the light of those before, in hexadecimal digits.
+    pub hash: String,
+    /// Its chunks.
+    pub chunks: usize,
+    /// Requests of the last hundred or so that have it.
+    pub recent_requests: u32,
+    /// Names of the workers that hold it.
+    pub holders: Vec<String>,
 }

@@ -1,10 +1,12 @@
 //! Which worker a request goes to.
 
+use std::time::Duration;
+
 use teebench_api::policy::LoadBalancing;
 
 use super::settings::TreeSettings;
 use super::worker::WorkerState;
-use super::{Engine, Strategy};
+use super::{Engine, Prompt, Strategy};
 use crate::tree::WorkerIndex;
 
 /// Where a request goes.
@@ -20,9 +22,16 @@ pub enum Choice {
     Nobody,
 }
 
+/// How the paper's two variants weigh load.
+#[derive(Clone, Copy)]
+enum Weighing {
+    None,
+    LatencyFactor,
+}
+
 /// Who may be chosen for one request.
 #[derive(Clone, Copy)]
-struct Eligibility<'a> {
+pub(super) struct Eligibility<'a> {
     /// Workers that failed this request already.
     excluded: &'a [WorkerIndex],
     /// False if every worker left is ejected: then an ejected one is still better than none.
@@ -32,7 +41,7 @@ struct Eligibility<'a> {
 }
 
 impl Eligibility<'_> {
-    fn allows(&self, worker: WorkerIndex, state: &WorkerState) -> bool {
+    pub(super) fn allows(&self, worker: WorkerIndex, state: &WorkerState) -> bool {
         let is_out = self.excluded.contains(&worker)
             || self.ejected_are_out && state.is_ejected()
             || self.unreliable_are_out && !state.is_reputable();
@@ -41,13 +50,19 @@ impl Eligibility<'_> {
 }
 
 impl Engine {
-    /// Chooses a worker for the prompt of `path` (empty if it has none), leaving out those that failed it already.
-    pub fn choose(&mut self, path: &[u64], excluded: &[WorkerIndex]) -> Choice {
+    /// Chooses a worker for a prompt, leaving out those that failed it already.
+    pub fn choose(&mut self, prompt: &Prompt<'_>, excluded: &[WorkerIndex], now: Duration) -> Choice {
         let Some(eligible) = self.eligibility(excluded) else { return Choice::Nobody };
         match self.strategy {
             Strategy::RoundRobin => self.next_in_turn(eligible),
             Strategy::LeastLoaded => self.least_loaded(eligible),
-            Strategy::Prefix(settings) => self.by_prefix(settings, path, eligible),
+            Strategy::Prefix(settings) => match settings.balancing {
+                LoadBalancing::None => self.by_prefix(settings, Weighing::None, prompt.path, eligible),
+                LoadBalancing::LatencyFactor => {
+                    self.by_prefix(settings, Weighing::LatencyFactor, prompt.path, eligible)
+                }
+                LoadBalancing::ExpectedCost => self.by_expected_cost(prompt, eligible, now),
+            },
         }
     }
 
@@ -72,7 +87,7 @@ impl Engine {
 
     /// A router always has its own part of the slots; beyond it, it takes what the others are known to leave free. So
     /// no router starves on old news, and the bound is exceeded by rounding and by news on its way at most.
-    fn has_free_slot(&self, state: &WorkerState) -> bool {
+    pub(super) fn has_free_slot(&self, state: &WorkerState) -> bool {
         let Some(slots) = self.slots_per_worker else { return true };
         state.own.in_flight < self.own_slots || state.load().in_flight < slots
     }
@@ -121,7 +136,13 @@ impl Engine {
         Choice::Send(chosen)
     }
 
-    fn by_prefix(&mut self, settings: TreeSettings, path: &[u64], eligible: Eligibility<'_>) -> Choice {
+    fn by_prefix(
+        &mut self,
+        settings: TreeSettings,
+        weighing: Weighing,
+        path: &[u64],
+        eligible: Eligibility<'_>,
+    ) -> Choice {
         let Some(prefixes) = &mut self.prefixes else { return Choice::Nobody };
         prefixes.replica.longest(path, &mut prefixes.found);
         let followed = path.len().min(prefixes.replica.tree().depth_limit());
@@ -135,7 +156,7 @@ impl Engine {
             path[common + gate - 1]
         };
         if gate > 0
-            && let Some(holder) = self.deepest_holder(settings.balancing, common + gate, key, eligible)
+            && let Some(holder) = self.deepest_holder(weighing, common + gate, key, eligible)
         {
             return if self.has_free_slot(&self.workers[holder.at()]) {
                 Choice::Send(holder)
@@ -143,7 +164,7 @@ impl Engine {
                 Choice::WaitFor(holder)
             };
         }
-        self.cheapest(settings.balancing, key, eligible).map_or(Choice::WaitForAny, Choice::Send)
+        self.cheapest(weighing, key, eligible).map_or(Choice::WaitForAny, Choice::Send)
     }
 
     /// The worker that holds most of the prompt, at least `least_chunks`; among equals the cheapest. With balancing, a
@@ -151,7 +172,7 @@ impl Engine {
     /// the deepest is taken even if it is full.
     fn deepest_holder(
         &self,
-        balancing: LoadBalancing,
+        weighing: Weighing,
         least_chunks: usize,
         key: u64,
         eligible: Eligibility<'_>,
@@ -163,12 +184,12 @@ impl Engine {
                 break;
             }
             let state = &self.workers[holder.worker.at()];
-            let full_ones_count = match balancing {
-                LoadBalancing::None => true,
-                LoadBalancing::LatencyFactor => false,
+            let full_ones_count = match weighing {
+                Weighing::None => true,
+                Weighing::LatencyFactor => false,
             };
             if eligible.allows(holder.worker, state) && (full_ones_count || self.has_free_slot(state)) {
-                let rank = self.rank(balancing, key, state);
+                let rank = self.rank(weighing, key, state);
                 if best.as_ref().is_none_or(|(_, least, _)| rank.precedes(least)) {
                     best = Some((holder.chunks, rank, holder.worker));
                 }
@@ -178,11 +199,11 @@ impl Engine {
     }
 
     /// The cheapest worker with a free slot.
-    fn cheapest(&self, balancing: LoadBalancing, key: u64, eligible: Eligibility<'_>) -> Option<WorkerIndex> {
+    fn cheapest(&self, weighing: Weighing, key: u64, eligible: Eligibility<'_>) -> Option<WorkerIndex> {
         let mut best: Option<(Rank, WorkerIndex)> = None;
         for (worker, state) in self.indexed() {
             if eligible.allows(worker, state) && self.has_free_slot(state) {
-                let rank = self.rank(balancing, key, state);
+                let rank = self.rank(weighing, key, state);
                 if best.as_ref().is_none_or(|(least, _)| rank.precedes(least)) {
                     best = Some((rank, worker));
                 }
@@ -191,11 +212,11 @@ impl Engine {
         best.map(|(_, worker)| worker)
     }
 
-    fn rank(&self, balancing: LoadBalancing, key: u64, state: &WorkerState) -> Rank {
+    fn rank(&self, weighing: Weighing, key: u64, state: &WorkerState) -> Rank {
         let tokens = state.load().tokens as f64;
-        let cost = match balancing {
-            LoadBalancing::None => tokens,
-            LoadBalancing::LatencyFactor => {
+        let cost = match weighing {
+            Weighing::None => tokens,
+            Weighing::LatencyFactor => {
                 // The paper's factor L Q / C: latency times queued work over capacity.
                 let latency_ms = state.latency_ms.mean().or(self.overall_latency_ms.mean()).unwrap_or(1.0);
                 let capacity = f64::from(self.slots_per_worker.unwrap_or(1));
@@ -205,7 +226,7 @@ impl Engine {
         Rank { cost, lot: rendezvous(key, state.name_hash) }
     }
 
-    fn indexed(&self) -> impl Iterator<Item = (WorkerIndex, &WorkerState)> {
+    pub(super) fn indexed(&self) -> impl Iterator<Item = (WorkerIndex, &WorkerState)> {
         (0..).map(WorkerIndex).zip(&self.workers)
     }
 
@@ -233,7 +254,7 @@ impl Rank {
 
 /// The lot of a worker for a key (rendezvous hashing): every router draws the same, and a worker that joins or leaves
 /// moves only its own share of the keys. The mixing is the finaliser of SplitMix64.
-fn rendezvous(key: u64, name_hash: u64) -> u64 {
+pub(super) fn rendezvous(key: u64, name_hash: u64) -> u64 {
     let mut mixed = (key ^ name_hash).wrapping_add(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -1,19 +1,26 @@
-//! Routing decisions as a pure state machine: no clock, no sockets, no locks.
+//! Routing decisions as a pure state machine: no clock, no sockets, no locks. Times are told, since the epoch's start.
 //!
 //! The proxy asks [`Engine::choose`] for a worker, takes and returns slots, and tells what became of each request. A
 //! worker is recorded as holder of a prompt only once it accepted it ([`Engine::accepted`]), whichever worker that is.
 
 mod choose;
+mod expected;
+mod rates;
 pub mod settings;
 pub mod worker;
 
 #[cfg(test)]
 mod tests;
 
+use std::time::Duration;
+
 use teebench_api::policy::Reputation;
 
+use self::expected::Candidate;
+use self::rates::{FirstToken, Rates};
 use self::settings::{Mode, PolicySettings, TreeSettings};
-use self::worker::{Ewma, Load, WorkerState};
+use self::worker::{Ewma, Expected, Load, WorkerState};
+use crate::tree::chunk::ChunkPlan;
 use crate::tree::replica::{Delta, Generation, Replica};
 use crate::tree::{HashRadixTree, PrefixMatch, WorkerIndex};
 
@@ -31,8 +38,89 @@ pub struct Engine {
     own_slots: u32,
     /// Latency over all workers: what is assumed of one that has no sample yet.
     overall_latency_ms: Ewma,
+    /// What answers showed that came as streams, and those that came whole: of the latter only the last byte is seen.
+    streamed: Rates,
+    whole: Rates,
+    /// Refilled for every decision, so that it allocates nothing.
+    candidates: Vec<Candidate>,
+    /// Sum of all workers' placements.
+    placements: f64,
     /// Whose turn it is among equals.
     turn: usize,
+}
+
+/// What a decision goes by.
+#[derive(Clone, Copy, Debug)]
+pub struct Prompt<'a> {
+    /// Chain hashes of its chunks; empty if there is no prompt.
+    pub path: &'a [u64],
+    /// How it was cut.
+    pub plan: &'a ChunkPlan,
+    /// The work that it makes.
+    pub work: Work,
+}
+
+/// The work that a request makes, as far as its body tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Estimated tokens of the prompt.
+    pub prompt_tokens: u64,
+    /// Tokens of output that it asks for at most.
+    pub output_tokens: u64,
+    /// True if the answer comes as a stream, so that its first token is seen.
+    pub is_streamed: bool,
+}
+
+/// Bytes of text that are taken for one token where only a rough amount of work is asked for.
+pub const BYTES_PER_TOKEN: u64 = 4;
+
+impl Work {
+    /// Tokens of prompt and output together.
+    pub fn tokens(self) -> u64 {
+        self.prompt_tokens.saturating_add(self.output_tokens)
+    }
+}
+
+impl Prompt<'_> {
+    /// Tokens of the prompt in its first `chunks` chunks.
+    fn tokens_of(&self, chunks: usize) -> u64 {
+        (self.plan.bytes_of(chunks) / BYTES_PER_TOKEN).min(self.work.prompt_tokens)
+    }
+}
+
+/// A request at its worker, from [`Engine::begin`] to [`Engine::end`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flight {
+    worker: WorkerIndex,
+    work: Work,
+    /// Requests that the worker had already.
+    ahead: u32,
+    missing_tokens: u64,
+    /// Tokens of prompts that it had to compute before.
+    tokens_ahead: u64,
+    sent: Duration,
+    awaited: Option<u64>,
+}
+
+impl Flight {
+    /// The worker.
+    pub fn worker(&self) -> WorkerIndex {
+        self.worker
+    }
+
+    /// Tokens of the prompt that the worker was believed to hold.
+    pub fn held_tokens(&self) -> u64 {
+        self.work.prompt_tokens - self.missing_tokens
+    }
+
+    /// The same request where its worker has another index.
+    pub fn at(self, worker: WorkerIndex) -> Self {
+        Self { worker, ..self }
+    }
+
+    fn load(&self) -> Load {
+        Load { in_flight: 1, tokens: self.work.tokens() }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -94,7 +182,44 @@ impl Engine {
             slots_per_worker,
             own_slots: slots_per_worker.map_or(u32::MAX, |slots| slots.div_ceil(routers)),
             overall_latency_ms: Ewma::default(),
+            streamed: Rates::default(),
+            whole: Rates::default(),
+            candidates: Vec::new(),
+            placements: 0.0,
         }
+    }
+
+    /// An engine for another list of workers that goes on where this one is: `names` are this one's workers by their
+    /// index, and those that stay keep their state, their requests in flight and what they hold.
+    pub fn with_workers(&self, settings: &PolicySettings, old_names: &[&str], names: &[&str], routers: usize) -> Self {
+        let mut engine = Self::new(settings, names.iter().copied(), routers, self.turn);
+        let index_of = |name: &str| names.iter().position(|other| *other == name);
+        let moved: Vec<Option<WorkerIndex>> = old_names
+            .iter()
+            .map(|name| index_of(name).and_then(|index| u16::try_from(index).ok()).map(WorkerIndex))
+            .collect();
+        for (state, to) in self.workers.iter().zip(&moved) {
+            if let Some(to) = to {
+                engine.workers[to.at()] = state.clone();
+            }
+        }
+        engine.placements = engine.workers.iter().map(|state| state.placements).sum();
+        engine.overall_latency_ms = self.overall_latency_ms;
+        engine.streamed = self.streamed.clone();
+        engine.whole = self.whole.clone();
+        if let (Some(old), Some(new)) = (&self.prefixes, &mut engine.prefixes) {
+            for (generation, to) in old.replica.generations().iter().zip(&moved) {
+                if let Some(to) = to {
+                    new.replica.reach_generation(*to, *generation);
+                }
+            }
+            old.replica.tree().for_each_held(|path, holders| {
+                for to in holders.iter().filter_map(|holder| moved[holder.at()]) {
+                    new.replica.learn(path, to);
+                }
+            });
+        }
+        engine
     }
 
     /// State of every worker, in the epoch's order.
@@ -112,16 +237,46 @@ impl Engine {
         self.prefixes.as_ref().map_or(&[], |prefixes| prefixes.replica.generations())
     }
 
-    /// Takes a slot of `worker` for a request of an estimated `tokens` tokens.
-    pub fn begin(&mut self, worker: WorkerIndex, tokens: u64) {
+    /// Takes a slot of `worker` for a request.
+    pub fn begin(&mut self, worker: WorkerIndex, prompt: &Prompt<'_>, now: Duration) -> Flight {
+        let (held_chunks, is_new) = match &mut self.prefixes {
+            Some(prefixes) => {
+                prefixes.replica.longest(prompt.path, &mut prefixes.found);
+                let held = prefixes.found.chunks_at(worker);
+                (held, held <= prefixes.found.common_chunks)
+            }
+            None => (0, true),
+        };
+        self.note_placement(worker, if is_new { 1.0 } else { PLACEMENT_OF_A_HIT });
+        let ahead = self.workers[worker.at()].load().in_flight;
+        let missing_tokens = prompt.work.prompt_tokens - prompt.tokens_of(held_chunks);
+        let tokens_ahead = self.workers[worker.at()].awaited_tokens();
+        let rates = self.rates(true);
+        let expected_ms = rates.wait_ms(ahead) + rates.backlog_ms(tokens_ahead + missing_tokens);
+        let expected = Expected { due: now + Duration::from_secs_f64(expected_ms / 1000.0), tokens: missing_tokens };
         let state = &mut self.workers[worker.at()];
-        state.own = state.own.plus(Load { in_flight: 1, tokens });
+        let awaited = prompt.work.is_streamed.then(|| state.await_first_token(expected));
+        let flight = Flight { worker, work: prompt.work, ahead, missing_tokens, tokens_ahead, sent: now, awaited };
+        state.own = state.own.plus(flight.load());
+        flight
     }
 
-    /// Returns the slot that [`begin`](Self::begin) took with the same `tokens`.
-    pub fn end(&mut self, worker: WorkerIndex, tokens: u64) {
-        let state = &mut self.workers[worker.at()];
-        state.own = state.own.minus(Load { in_flight: 1, tokens });
+    /// Notes the first token of a streamed answer.
+    pub fn first_token(&mut self, flight: &Flight, now: Duration) {
+        let state = &mut self.workers[flight.worker.at()];
+        if let Some(awaited) = flight.awaited {
+            state.no_longer_await(awaited);
+        }
+        observe(&mut self.streamed, state, flight, now);
+    }
+
+    /// Returns the slot of a request, however it ended.
+    pub fn end(&mut self, flight: &Flight) {
+        let state = &mut self.workers[flight.worker.at()];
+        if let Some(awaited) = flight.awaited {
+            state.no_longer_await(awaited);
+        }
+        state.own = state.own.minus(flight.load());
     }
 
     /// Notes that `worker` accepted the prompt of `path` and so holds it now, chosen for it or not.
@@ -141,12 +296,18 @@ impl Engine {
         self.workers[worker.at()].answered();
     }
 
-    /// Notes a request that `worker` served to its end, and in which time. Only such requests have a latency.
-    pub fn succeeded(&mut self, worker: WorkerIndex, latency_ms: f64) {
-        let state = &mut self.workers[worker.at()];
+    /// Notes a request that was served to its end. Only such requests have a latency.
+    pub fn succeeded(&mut self, flight: &Flight, now: Duration) {
+        let state = &mut self.workers[flight.worker.at()];
+        let latency_ms = now.saturating_sub(flight.sent).as_secs_f64() * 1000.0;
         state.succeeded();
         state.latency_ms.observe(latency_ms);
         self.overall_latency_ms.observe(latency_ms);
+        if !flight.work.is_streamed {
+            observe(&mut self.whole, state, flight, now);
+        }
+        self.streamed.note_latency(flight.ahead, latency_ms);
+        self.whole.note_latency(flight.ahead, latency_ms);
     }
 
     /// Notes a request that `worker` failed.
@@ -197,4 +358,33 @@ impl Engine {
             prefixes.replica.reach_generation(worker, generation);
         }
     }
+
+    /// Counts what a worker was given. All counts fade together, so that they tell of the last few dozen for each worker
+    /// and stay comparable.
+    fn note_placement(&mut self, worker: WorkerIndex, placement: f64) {
+        self.workers[worker.at()].placements += placement;
+        self.placements += placement;
+        if self.placements >= PLACEMENTS_KEPT * self.workers.len() as f64 {
+            self.placements /= 2.0;
+            self.workers.iter_mut().for_each(|state| state.placements /= 2.0);
+        }
+    }
+}
+
+/// Placements for each worker after which all counts are halved.
+const PLACEMENTS_KEPT: f64 = 64.0;
+
+/// What a request counts whose prefix its worker held, where one with a new prefix counts 1: a prefix draws more requests
+/// after it, and what many share is not known as such from the first request on.
+const PLACEMENT_OF_A_HIT: f64 = 0.5;
+
+/// Learns from the time between the sending of a request and what was seen of its answer.
+fn observe(rates: &mut Rates, state: &mut WorkerState, flight: &Flight, now: Duration) {
+    let elapsed_ms = now.saturating_sub(flight.sent).as_secs_f64() * 1000.0;
+    let Flight { worker: _, work: _, ahead, missing_tokens, tokens_ahead, sent: _, awaited: _ } = *flight;
+    let computed_tokens = missing_tokens + tokens_ahead;
+    if !rates.is_empty() {
+        state.observe_pace(elapsed_ms, rates.wait_ms(ahead) + rates.backlog_ms(computed_tokens));
+    }
+    rates.observe(FirstToken { ahead, computed_tokens, elapsed_ms });
 }

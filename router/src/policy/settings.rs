@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use teebench_api::policy::{
-    Chunking, HashRadixTree, LoadBalancing, Reputation, RouterMode, RouterPolicySpec, RouterQueue,
+    Chunking, HashRadixTree, LearnedChunking, LoadBalancing, Reputation, RouterMode, RouterPolicySpec, RouterQueue,
 };
 
 use crate::tree::chunk::ChunkPlan;
@@ -15,7 +15,7 @@ pub struct PolicySettings {
     /// How a worker is chosen.
     pub mode: Mode,
     /// How prompts are cut. Every mode parses and hashes them, so that a baseline pays what HR-Tree pays.
-    pub chunks: ChunkPlan,
+    pub chunks: Chunks,
     /// Most requests in flight to one worker; none means unbounded.
     pub max_in_flight_per_server: Option<NonZeroU32>,
     /// Most requests that wait for a slot.
@@ -24,6 +24,18 @@ pub struct PolicySettings {
     pub queue_timeout: Duration,
     /// Time between two messages to the other routers.
     pub sync_interval: Duration,
+}
+
+/// How prompts are cut.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Chunks {
+    /// In one way, from the beginning to the end.
+    Planned(ChunkPlan),
+    /// As the traffic teaches; what it does not tell of, every so many bytes.
+    Learned {
+        /// Bytes of a chunk in which no shared system prompt ends.
+        remainder: u32,
+    },
 }
 
 /// How a worker is chosen.
@@ -60,8 +72,8 @@ pub enum PolicyError {
         "policy.hashRadixTree: give it exactly when policy.mode is HashRadixTree; change the mode or move the block"
     )]
     TreeBlock,
-    /// Both or none of the two ways to cut a prompt.
-    #[error("policy.hashRadixTree.chunk: give exactly one of bytes and lengths; remove the other")]
+    /// None or several of the ways to cut a prompt.
+    #[error("policy.hashRadixTree.chunk: give exactly one of bytes, lengths and learned; remove the others")]
     ChunkChoice,
     /// A remainder without lengths.
     #[error("policy.hashRadixTree.chunk.remainder: belongs to chunk.lengths; remove it or give lengths")]
@@ -130,7 +142,7 @@ impl TryFrom<&RouterPolicySpec> for PolicySettings {
                 RouterMode::LeastLoaded => Mode::LeastLoaded,
                 RouterMode::HashRadixTree => Mode::HashRadixTree(tree_settings),
             },
-            chunks: chunk_plan(chunk)?,
+            chunks: chunks(chunk)?,
             max_in_flight_per_server: NonZeroU32::new(*max_in_flight_per_server),
             queue_limit: maximum as usize,
             queue_timeout: Duration::from_millis(timeout_milliseconds.into()),
@@ -139,17 +151,21 @@ impl TryFrom<&RouterPolicySpec> for PolicySettings {
     }
 }
 
-fn chunk_plan(chunk: &Chunking) -> Result<ChunkPlan, PolicyError> {
-    let Chunking { bytes, lengths, remainder } = chunk;
-    match (bytes, lengths.as_slice()) {
-        (Some(bytes), []) => {
-            if remainder.is_some() {
-                return Err(PolicyError::ChunkRemainder);
-            }
+fn chunks(chunk: &Chunking) -> Result<Chunks, PolicyError> {
+    let Chunking { bytes, lengths, remainder, learned } = chunk;
+    if remainder.is_some() && lengths.is_empty() {
+        return Err(PolicyError::ChunkRemainder);
+    }
+    match (bytes, lengths.as_slice(), learned) {
+        (Some(bytes), [], None) => {
             bounded("hashRadixTree.chunk.bytes", *bytes, 16, 65_536)?;
-            Ok(ChunkPlan::fixed(*bytes))
+            Ok(Chunks::Planned(ChunkPlan::fixed(*bytes)))
         }
-        (None, lengths) if !lengths.is_empty() => {
+        (None, [], Some(LearnedChunking { remainder })) => {
+            bounded("hashRadixTree.chunk.learned.remainder", *remainder, 16, 65_536)?;
+            Ok(Chunks::Learned { remainder: *remainder })
+        }
+        (None, lengths @ [_, ..], None) => {
             if lengths.len() > 64 {
                 return Err(PolicyError::TooManyLengths(lengths.len()));
             }
@@ -158,7 +174,7 @@ fn chunk_plan(chunk: &Chunking) -> Result<ChunkPlan, PolicyError> {
             }
             let remainder = remainder.unwrap_or(Chunking::DEFAULT_BYTES);
             bounded("hashRadixTree.chunk.remainder", remainder, 16, 65_536)?;
-            Ok(ChunkPlan::listed(lengths, remainder))
+            Ok(Chunks::Planned(ChunkPlan::listed(lengths, remainder)))
         }
         _ => Err(PolicyError::ChunkChoice),
     }
@@ -185,7 +201,7 @@ mod tests {
     #[test]
     fn a_policy_without_details_has_the_defaults() {
         let settings = settings(json!({"mode": "HashRadixTree", "hashRadixTree": {}})).unwrap();
-        assert_eq!(settings.chunks, ChunkPlan::fixed(256));
+        assert_eq!(settings.chunks, Chunks::Planned(ChunkPlan::fixed(256)));
         assert_eq!(settings.max_in_flight_per_server, None);
         let Mode::HashRadixTree(tree) = settings.mode else { panic!("{:?}", settings.mode) };
         assert_eq!((tree.hash_bits, tree.gate_chunks, tree.maximum_nodes), (64, 1, 262_144));
@@ -196,6 +212,10 @@ mod tests {
     #[case::tree_of_another_mode(json!({"mode": "RoundRobin", "hashRadixTree": {}}), PolicyError::TreeBlock)]
     #[case::two_ways(
         json!({"mode": "HashRadixTree", "hashRadixTree": {"chunk": {"bytes": 64, "lengths": [64]}}}),
+        PolicyError::ChunkChoice
+    )]
+    #[case::learned_and_fixed(
+        json!({"mode": "HashRadixTree", "hashRadixTree": {"chunk": {"bytes": 64, "learned": {}}}}),
         PolicyError::ChunkChoice
     )]
     #[case::no_way(json!({"mode": "HashRadixTree", "hashRadixTree": {"chunk": {}}}), PolicyError::ChunkChoice)]

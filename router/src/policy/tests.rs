@@ -1,6 +1,8 @@
 //! The promises of the policies: each fault of earlier prototypes has the test that would catch it.
 
 use std::collections::VecDeque;
+use std::sync::LazyLock;
+use std::time::Duration;
 
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -26,23 +28,44 @@ fn capped(mut policy: Value, slots: u32) -> Value {
 }
 
 fn gated(chunks: u32) -> Value {
-    json!({"mode": "HashRadixTree", "hashRadixTree": {"hitThresholdChunks": chunks}})
+    json!({"mode": "HashRadixTree",
+        "hashRadixTree": {"loadBalancing": "LatencyFactor", "hitThresholdChunks": chunks}})
+}
+
+/// A prompt of chunks of 256 bytes, and as many further tokens of output as make `tokens` together.
+fn request(path: &[u64], tokens: u64) -> Prompt<'_> {
+    static PLAN: LazyLock<ChunkPlan> = LazyLock::new(|| ChunkPlan::fixed(256));
+    let prompt_tokens = PLAN.bytes_of(path.len()) / BYTES_PER_TOKEN;
+    Prompt { path, plan: &PLAN, work: Work { prompt_tokens, output_tokens: tokens, is_streamed: false } }
+}
+
+fn choose(engine: &mut Engine, path: &[u64], excluded: &[WorkerIndex]) -> Choice {
+    engine.choose(&request(path, 0), excluded, Duration::ZERO)
 }
 
 /// Chooses and takes the slot.
-fn send(engine: &mut Engine, path: &[u64]) -> WorkerIndex {
-    let Choice::Send(worker) = engine.choose(path, &[]) else { panic!("a worker should be free") };
-    engine.begin(worker, 100);
-    worker
+fn send(engine: &mut Engine, path: &[u64]) -> Flight {
+    let Choice::Send(worker) = choose(engine, path, &[]) else { panic!("a worker should be free") };
+    engine.begin(worker, &request(path, 0), Duration::ZERO)
+}
+
+/// Puts a load of so many tokens on a worker.
+fn load(engine: &mut Engine, worker: u16, tokens: u64) -> Flight {
+    engine.begin(WorkerIndex(worker), &request(&[], tokens), Duration::ZERO)
+}
+
+/// A request that took so many milliseconds.
+fn answer(engine: &mut Engine, flight: &Flight, latency_ms: u64) {
+    engine.succeeded(flight, Duration::from_millis(latency_ms));
+    engine.end(flight);
 }
 
 /// A whole request: chosen, accepted, served.
 fn serve(engine: &mut Engine, path: &[u64]) -> (WorkerIndex, Accepted) {
-    let worker = send(engine, path);
-    let accepted = engine.accepted(worker, path);
-    engine.end(worker, 100);
-    engine.succeeded(worker, 10.0);
-    (worker, accepted)
+    let flight = send(engine, path);
+    let accepted = engine.accepted(flight.worker(), path);
+    answer(engine, &flight, 10);
+    (flight.worker(), accepted)
 }
 
 /// A prompt: chunks that all share, chunks of its group, chunks of its own.
@@ -60,14 +83,13 @@ fn closed_loop(engine: &mut Engine, prompts: &[Vec<u64>], concurrency: usize) ->
     let (mut requests, mut hits) = (vec![0_usize; engine.workers().len()], 0);
     for path in prompts {
         if in_flight.len() == concurrency {
-            let worker = in_flight.pop_front().unwrap();
-            engine.end(worker, 100);
-            engine.succeeded(worker, 10.0);
+            let flight = in_flight.pop_front().unwrap();
+            answer(engine, &flight, 10);
         }
-        let worker = send(engine, path);
-        hits += usize::from(engine.accepted(worker, path).is_hit);
-        requests[worker.at()] += 1;
-        in_flight.push_back(worker);
+        let flight = send(engine, path);
+        hits += usize::from(engine.accepted(flight.worker(), path).is_hit);
+        requests[flight.worker().at()] += 1;
+        in_flight.push_back(flight);
     }
     let hottest = *requests.iter().max().unwrap() as f64;
     (hottest * requests.len() as f64 / prompts.len() as f64, hits as f64 / prompts.len() as f64)
@@ -90,7 +112,7 @@ fn groups(common: u64, groups: u64, requests: u64, shared: u64, own: u64) -> Vec
 
 #[rstest]
 fn a_shared_system_prompt_does_not_collapse_routing(
-    #[values("None", "LatencyFactor")] balancing: &str,
+    #[values("None", "LatencyFactor", "ExpectedCost")] balancing: &str,
     #[values(1, 4, 32)] concurrency: usize,
 ) {
     let prompts = groups(40, 64, 10, 40, 20);
@@ -100,7 +122,7 @@ fn a_shared_system_prompt_does_not_collapse_routing(
 }
 
 #[rstest]
-fn a_shared_system_prompt_alone_is_spread_evenly(#[values("None", "LatencyFactor")] balancing: &str) {
+fn a_shared_system_prompt_alone_is_spread_evenly(#[values("None", "LatencyFactor", "ExpectedCost")] balancing: &str) {
     let prompts: Vec<_> = (0..400).map(|request| prompt(40, (0, 0), (request, 20))).collect();
     let (hotspot, _) = closed_loop(&mut engine(tree(balancing), 4), &prompts, 16);
     assert!(hotspot < 1.2, "workers x largest share is {hotspot}");
@@ -118,7 +140,7 @@ fn one_hot_prefix_is_replicated_instead_of_hammering_one_worker(#[case] own: u64
 
 #[rstest]
 fn prompts_of_a_group_come_where_their_prefix_is(
-    #[values("None", "LatencyFactor")] balancing: &str,
+    #[values("None", "LatencyFactor", "ExpectedCost")] balancing: &str,
     #[values((80, 20), (20, 80))] shares: (u64, u64),
 ) {
     let prompts = groups(0, 16, 20, shares.0, shares.1);
@@ -128,7 +150,7 @@ fn prompts_of_a_group_come_where_their_prefix_is(
 
 #[rstest]
 fn prompts_that_share_nothing_are_spread_as_evenly_as_by_load(
-    #[values("None", "LatencyFactor")] balancing: &str,
+    #[values("None", "LatencyFactor", "ExpectedCost")] balancing: &str,
     #[values(1, 16)] concurrency: usize,
 ) {
     let prompts: Vec<_> = (0..2000).map(|request| prompt(0, (0, 0), (request, 30))).collect();
@@ -145,7 +167,7 @@ fn a_holder_is_found_by_every_prefix_of_what_it_took() {
         serve(&mut engine, &[other; 3]);
     }
     for length in [6, 4, 2] {
-        assert_eq!(engine.choose(&[1, 2, 3, 4, 5, 6][..length], &[]), Choice::Send(holder));
+        assert_eq!(choose(&mut engine, &[1, 2, 3, 4, 5, 6][..length], &[]), Choice::Send(holder));
     }
 }
 
@@ -158,11 +180,11 @@ fn among_the_deepest_holders_the_least_loaded_is_taken() {
         engine.accepted(WorkerIndex(worker), &[u64::from(worker) + 200; 8]);
     }
     for (worker, tokens) in [(0, 300), (1, 100), (2, 200)] {
-        engine.begin(WorkerIndex(worker), tokens);
+        load(&mut engine, worker, tokens);
     }
-    assert_eq!(engine.choose(&[1, 2, 3, 4], &[]), Choice::Send(WorkerIndex(1)));
-    engine.begin(WorkerIndex(1), 1000);
-    assert_eq!(engine.choose(&[1, 2, 3, 4], &[]), Choice::Send(WorkerIndex(2)));
+    assert_eq!(choose(&mut engine, &[1, 2, 3, 4], &[]), Choice::Send(WorkerIndex(1)));
+    load(&mut engine, 1, 1000);
+    assert_eq!(choose(&mut engine, &[1, 2, 3, 4], &[]), Choice::Send(WorkerIndex(2)));
 }
 
 #[test]
@@ -171,28 +193,28 @@ fn without_balancing_the_deepest_holder_is_taken_whatever_its_load() {
     let (holder, _) = serve(&mut engine, &[1, 2, 3]);
     serve(&mut engine, &[9, 9, 9]);
     serve(&mut engine, &[8, 8, 8]);
-    assert_eq!(send(&mut engine, &[1, 2, 3]), holder);
-    assert_eq!(engine.choose(&[1, 2, 3], &[]), Choice::WaitFor(holder));
+    assert_eq!(send(&mut engine, &[1, 2, 3]).worker(), holder);
+    assert_eq!(choose(&mut engine, &[1, 2, 3], &[]), Choice::WaitFor(holder));
 }
 
 #[rstest]
 fn a_prompt_that_nobody_holds_goes_to_the_cheapest_worker(#[values("None", "LatencyFactor")] balancing: &str) {
     let mut engine = engine(tree(balancing), 4);
     for (worker, tokens) in [(0, 500), (1, 400), (2, 100), (3, 700)] {
-        engine.begin(WorkerIndex(worker), tokens);
+        load(&mut engine, worker, tokens);
     }
-    assert_eq!(engine.choose(&[77, 78], &[]), Choice::Send(WorkerIndex(2)));
+    assert_eq!(choose(&mut engine, &[77, 78], &[]), Choice::Send(WorkerIndex(2)));
 }
 
 #[test]
 fn the_worker_that_accepted_is_recorded_and_not_the_one_that_was_chosen() {
     let mut engine = engine(tree("None"), 4);
     let path = [1, 2, 3];
-    let Choice::Send(chosen) = engine.choose(&path, &[]) else { panic!() };
-    let Choice::Send(other) = engine.choose(&path, &[chosen]) else { panic!() };
+    let Choice::Send(chosen) = choose(&mut engine, &path, &[]) else { panic!() };
+    let Choice::Send(other) = choose(&mut engine, &path, &[chosen]) else { panic!() };
     assert_ne!(chosen, other);
     engine.accepted(other, &path);
-    assert_eq!(engine.choose(&path, &[]), Choice::Send(other));
+    assert_eq!(choose(&mut engine, &path, &[]), Choice::Send(other));
     assert!(engine.accepted(other, &path).is_hit);
 }
 
@@ -211,39 +233,42 @@ fn a_spill_makes_the_new_worker_a_holder_too() {
     for other in 100..103 {
         serve(&mut engine, &[other; 3]);
     }
-    assert_eq!(send(&mut engine, &path), first);
-    let second = send(&mut engine, &path);
+    assert_eq!(send(&mut engine, &path).worker(), first);
+    let flight = send(&mut engine, &path);
+    let second = flight.worker();
     assert_ne!(first, second, "the holder is full");
     assert!(!engine.accepted(second, &path).is_hit);
     assert!(engine.accepted(second, &path).is_hit);
-    assert_eq!(engine.choose(&path, &[]), Choice::WaitForAny);
-    engine.end(second, 100);
-    assert_eq!(engine.choose(&path, &[]), Choice::Send(second));
+    assert_eq!(choose(&mut engine, &path, &[]), Choice::WaitForAny);
+    engine.end(&flight);
+    assert_eq!(choose(&mut engine, &path, &[]), Choice::Send(second));
 }
 
 #[test]
 fn a_slow_first_answer_is_remembered_as_slow() {
     let mut engine = engine(tree("LatencyFactor"), 2);
-    engine.succeeded(WorkerIndex(0), 1000.0);
+    let first = load(&mut engine, 0, 100);
+    answer(&mut engine, &first, 1000);
     for _ in 0..20 {
-        engine.succeeded(WorkerIndex(1), 400.0);
+        let next = load(&mut engine, 1, 100);
+        answer(&mut engine, &next, 400);
     }
     for worker in 0..2 {
-        engine.begin(WorkerIndex(worker), 100);
+        load(&mut engine, worker, 100);
     }
-    assert_eq!(engine.choose(&[5], &[]), Choice::Send(WorkerIndex(1)), "400 ms beat a single sample of 1000 ms");
+    assert_eq!(choose(&mut engine, &[5], &[]), Choice::Send(WorkerIndex(1)), "400 ms beat a single sample of 1000 ms");
 }
 
 #[test]
 fn a_failed_request_does_not_feed_the_latency_and_its_slot_is_free_again() {
     let mut engine = engine(capped(tree("LatencyFactor"), 1), 1);
-    let worker = send(&mut engine, &[1]);
-    assert_eq!(engine.choose(&[1], &[]), Choice::WaitForAny);
-    engine.failed(worker);
-    engine.end(worker, 100);
+    let flight = send(&mut engine, &[1]);
+    assert_eq!(choose(&mut engine, &[1], &[]), Choice::WaitForAny);
+    engine.failed(flight.worker());
+    engine.end(&flight);
     assert_eq!(engine.workers()[0].latency_ms.mean(), None);
     assert_eq!(engine.workers()[0].load(), Load::default());
-    assert_eq!(engine.choose(&[1], &[]), Choice::Send(worker));
+    assert_eq!(choose(&mut engine, &[1], &[]), Choice::Send(flight.worker()));
 }
 
 #[test]
@@ -266,10 +291,10 @@ fn a_match_below_the_gate_is_a_miss() {
     for other in 100..104 {
         serve(&mut engine, &[other; 9]);
     }
-    engine.begin(holder, 100);
-    let Choice::Send(other) = engine.choose(&[1, 2, 9, 9], &[]) else { panic!() };
+    load(&mut engine, holder.0, 100);
+    let Choice::Send(other) = choose(&mut engine, &[1, 2, 9, 9], &[]) else { panic!() };
     assert_ne!(other, holder);
-    assert_eq!(engine.choose(&[1, 2, 3, 9], &[]), Choice::Send(holder));
+    assert_eq!(choose(&mut engine, &[1, 2, 3, 9], &[]), Choice::Send(holder));
 }
 
 #[test]
@@ -284,16 +309,16 @@ fn an_unreliable_worker_gets_no_prefix_until_probes_bring_it_back() {
     for _ in 0..3 {
         engine.failed(holder);
     }
-    let Choice::Send(other) = engine.choose(&path, &[]) else { panic!() };
+    let Choice::Send(other) = choose(&mut engine, &path, &[]) else { panic!() };
     assert_ne!(other, holder);
-    assert_eq!(engine.choose(&[77], &[]), Choice::Send(other), "a new prefix neither");
-    assert_eq!(engine.choose(&path, &[other]), Choice::Send(holder), "but it is better than nobody");
+    assert_eq!(choose(&mut engine, &[77], &[]), Choice::Send(other), "a new prefix neither");
+    assert_eq!(choose(&mut engine, &path, &[other]), Choice::Send(holder), "but it is better than nobody");
 
     assert_eq!(engine.probed_workers().collect::<Vec<_>>(), [holder]);
     for _ in 0..4 {
         engine.reinstate(holder);
     }
-    assert_eq!(engine.choose(&path, &[]), Choice::Send(holder));
+    assert_eq!(choose(&mut engine, &path, &[]), Choice::Send(holder));
 }
 
 #[test]
@@ -306,19 +331,19 @@ fn an_ejected_worker_is_left_out_and_what_it_held_is_forgotten() {
     assert!(engine.connect_failed(holder));
     assert!(engine.tree().unwrap().is_empty());
     assert_eq!(engine.generations()[holder.at()], 1);
-    let Choice::Send(other) = engine.choose(&path, &[]) else { panic!() };
+    let Choice::Send(other) = choose(&mut engine, &path, &[]) else { panic!() };
     assert_ne!(other, holder);
-    assert_eq!(engine.choose(&path, &[other]), Choice::Send(holder), "rather a try than an error");
-    assert_eq!(engine.choose(&path, &[other, holder]), Choice::Nobody);
+    assert_eq!(choose(&mut engine, &path, &[other]), Choice::Send(holder), "rather a try than an error");
+    assert_eq!(choose(&mut engine, &path, &[other, holder]), Choice::Nobody);
 }
 
 #[rstest]
-fn replicas_that_never_spoke_agree(#[values("None", "LatencyFactor")] balancing: &str) {
+fn replicas_that_never_spoke_agree(#[values("None", "LatencyFactor", "ExpectedCost")] balancing: &str) {
     let (mut one, mut other) = (engine(tree(balancing), 8), engine(tree(balancing), 8));
     let mut reached = [false; 8];
     for group in 0..64_u64 {
-        let chosen = one.choose(&[group << 40, 1], &[]);
-        assert_eq!(chosen, other.choose(&[group << 40, 2], &[]), "only the first chunk is the group's");
+        let chosen = choose(&mut one, &[group << 40, 1], &[]);
+        assert_eq!(chosen, choose(&mut other, &[group << 40, 2], &[]), "only the first chunk is the group's");
         let Choice::Send(worker) = chosen else { panic!() };
         reached[worker.at()] = true;
     }
@@ -328,20 +353,20 @@ fn replicas_that_never_spoke_agree(#[values("None", "LatencyFactor")] balancing:
 #[test]
 fn round_robin_takes_each_in_its_turn_and_passes_over_the_full() {
     let mut engine = engine(capped(json!({"mode": "RoundRobin"}), 1), 3);
-    let order: Vec<u16> = (0..3).map(|_| send(&mut engine, &[]).0).collect();
-    assert_eq!(order, [0, 1, 2]);
-    assert_eq!(engine.choose(&[], &[]), Choice::WaitForAny);
-    engine.end(WorkerIndex(1), 100);
-    assert_eq!(engine.choose(&[], &[]), Choice::Send(WorkerIndex(1)));
+    let flights: Vec<Flight> = (0..3).map(|_| send(&mut engine, &[])).collect();
+    assert_eq!(flights.iter().map(|flight| flight.worker().0).collect::<Vec<_>>(), [0, 1, 2]);
+    assert_eq!(choose(&mut engine, &[], &[]), Choice::WaitForAny);
+    engine.end(&flights[1]);
+    assert_eq!(choose(&mut engine, &[], &[]), Choice::Send(WorkerIndex(1)));
 }
 
 #[test]
 fn least_loaded_takes_the_fewest_in_flight_and_equals_in_turn() {
     let mut engine = engine(json!({"mode": "LeastLoaded"}), 3);
-    let order: Vec<u16> = (0..6).map(|_| send(&mut engine, &[]).0).collect();
-    assert_eq!(order, [0, 1, 2, 0, 1, 2]);
-    engine.end(WorkerIndex(2), 100);
-    assert_eq!(engine.choose(&[], &[]), Choice::Send(WorkerIndex(2)));
+    let flights: Vec<Flight> = (0..6).map(|_| send(&mut engine, &[])).collect();
+    assert_eq!(flights.iter().map(|flight| flight.worker().0).collect::<Vec<_>>(), [0, 1, 2, 0, 1, 2]);
+    engine.end(&flights[2]);
+    assert_eq!(choose(&mut engine, &[], &[]), Choice::Send(WorkerIndex(2)));
 }
 
 #[test]
@@ -349,24 +374,22 @@ fn the_load_of_other_routers_counts_and_can_be_taken_back() {
     let mut engine = engine(json!({"mode": "LeastLoaded"}), 2);
     let told = Load { in_flight: 5, tokens: 500 };
     engine.replace_load_of_others(WorkerIndex(0), Load::default(), told);
-    assert_eq!(send(&mut engine, &[]), WorkerIndex(1));
-    assert_eq!(send(&mut engine, &[]), WorkerIndex(1));
+    assert_eq!(send(&mut engine, &[]).worker(), WorkerIndex(1));
+    assert_eq!(send(&mut engine, &[]).worker(), WorkerIndex(1));
     engine.replace_load_of_others(WorkerIndex(0), told, Load::default());
-    assert_eq!(send(&mut engine, &[]), WorkerIndex(0));
+    assert_eq!(send(&mut engine, &[]).worker(), WorkerIndex(0));
 }
 
 #[test]
 fn routers_share_a_workers_slots() {
     let spec = serde_json::from_value(capped(json!({"mode": "LeastLoaded"}), 4)).unwrap();
     let mut engine = Engine::new(&PolicySettings::try_from(&spec).unwrap(), ["a"], 2, 0);
-    for _ in 0..4 {
-        send(&mut engine, &[]);
-    }
-    assert_eq!(engine.choose(&[], &[]), Choice::WaitForAny, "all four while the other router has none");
-    engine.end(WorkerIndex(0), 100);
-    engine.end(WorkerIndex(0), 100);
+    let flights: Vec<Flight> = (0..4).map(|_| send(&mut engine, &[])).collect();
+    assert_eq!(choose(&mut engine, &[], &[]), Choice::WaitForAny, "all four while the other router has none");
+    engine.end(&flights[0]);
+    engine.end(&flights[1]);
     engine.replace_load_of_others(WorkerIndex(0), Load::default(), Load { in_flight: 9, tokens: 900 });
-    assert_eq!(engine.choose(&[], &[]), Choice::WaitForAny, "its part is two");
-    engine.end(WorkerIndex(0), 100);
-    assert_eq!(engine.choose(&[], &[]), Choice::Send(WorkerIndex(0)), "which it has, whatever the other does");
+    assert_eq!(choose(&mut engine, &[], &[]), Choice::WaitForAny, "its part is two");
+    engine.end(&flights[2]);
+    assert_eq!(choose(&mut engine, &[], &[]), Choice::Send(WorkerIndex(0)), "which it has, whatever the other does");
 }

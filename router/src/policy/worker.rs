@@ -1,5 +1,8 @@
 //! What a router knows of one worker: its load, its latency, its reputation and whether it can be reached.
 
+use std::collections::VecDeque;
+use std::time::Duration;
+
 use teebench_api::policy::Reputation;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -75,6 +78,58 @@ impl Outcomes {
     }
 }
 
+/// A first token that did not come yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expected {
+    /// When it should come.
+    pub due: Duration,
+    /// Tokens of the prompt that the worker has to compute before.
+    pub tokens: u64,
+}
+
+/// The requests of one worker whose first token did not come yet, in the order in which they were sent.
+#[derive(Clone, Debug, Default)]
+struct Awaited {
+    /// None once the token came or nobody waits for it any more.
+    due: VecDeque<Option<Expected>>,
+    /// Tokens of all of them.
+    tokens: u64,
+    /// Number of the first of them.
+    first: u64,
+}
+
+impl Awaited {
+    fn push(&mut self, expected: Expected) -> u64 {
+        self.tokens += expected.tokens;
+        self.due.push_back(Some(expected));
+        self.first + self.due.len() as u64 - 1
+    }
+
+    fn remove(&mut self, number: u64) {
+        let place = number.checked_sub(self.first).and_then(|place| usize::try_from(place).ok());
+        if let Some(expected) = place.and_then(|place| self.due.get_mut(place)?.take()) {
+            self.tokens -= expected.tokens;
+        }
+        while self.due.front() == Some(&None) {
+            self.due.pop_front();
+            self.first += 1;
+        }
+    }
+
+    fn oldest(&self) -> Option<Duration> {
+        self.due.front().copied().flatten().map(|expected| expected.due)
+    }
+}
+
+/// Answers before which a worker's pace is not judged.
+const PACE_SAMPLES: u32 = 8;
+
+/// Ratios of a worker's pace to that of all within which it counts as equal: less is noise.
+const EQUAL_PACES: (f64, f64) = (0.5, 2.0);
+
+/// Bounds of a worker's pace, so that no single answer condemns or exalts it.
+const PACE_BOUNDS: (f64, f64) = (0.125, 8.0);
+
 /// State of one worker.
 #[derive(Clone, Debug)]
 pub struct WorkerState {
@@ -86,6 +141,12 @@ pub struct WorkerState {
     pub others: Load,
     /// Latency of successful requests in milliseconds, from sending to the last byte.
     pub latency_ms: Ewma,
+    /// New prefixes that were placed here lately, and a part of all other requests: a count that fades, comparable among
+    /// workers.
+    pub placements: f64,
+    awaited: Awaited,
+    pace: Ewma,
+    pace_samples: u32,
     outcomes: Outcomes,
     threshold_permille: usize,
     connect_failures: u8,
@@ -101,6 +162,10 @@ impl WorkerState {
             own: Load::default(),
             others: Load::default(),
             latency_ms: Ewma::default(),
+            placements: 0.0,
+            awaited: Awaited::default(),
+            pace: Ewma::default(),
+            pace_samples: 0,
             outcomes: Outcomes::new(window_requests),
             threshold_permille: threshold_permille as usize,
             connect_failures: 0,
@@ -111,6 +176,41 @@ impl WorkerState {
     /// The whole load, as far as it is known here.
     pub fn load(&self) -> Load {
         self.own.plus(self.others)
+    }
+
+    /// Notes that a request was sent whose first token will be seen. Returns its number.
+    pub fn await_first_token(&mut self, expected: Expected) -> u64 {
+        self.awaited.push(expected)
+    }
+
+    /// Tokens of prompts that the worker computes, or will, before it comes to the next request.
+    pub fn awaited_tokens(&self) -> u64 {
+        self.awaited.tokens
+    }
+
+    /// Notes that the first token of the request of a number came, or that it is not waited for any more.
+    pub fn no_longer_await(&mut self, number: u64) {
+        self.awaited.remove(number);
+    }
+
+    /// How long the oldest request without a first token is overdue, in milliseconds; 0 if none is. Whoever comes now
+    /// will hardly be served sooner.
+    pub fn overdue_ms(&self, now: Duration) -> f64 {
+        self.awaited.oldest().map_or(0.0, |due| now.saturating_sub(due).as_secs_f64() * 1000.0)
+    }
+
+    /// Notes how long the worker took where `expected_ms` were expected of it.
+    pub fn observe_pace(&mut self, elapsed_ms: f64, expected_ms: f64) {
+        if expected_ms > 0.0 {
+            self.pace_samples = self.pace_samples.saturating_add(1);
+            self.pace.observe((elapsed_ms / expected_ms).clamp(PACE_BOUNDS.0, PACE_BOUNDS.1));
+        }
+    }
+
+    /// How many times longer than the others the worker takes; exactly 1 where the difference may be chance.
+    pub fn pace(&self) -> f64 {
+        let pace = self.pace.mean().filter(|_| self.pace_samples >= PACE_SAMPLES).unwrap_or(1.0);
+        if (EQUAL_PACES.0..=EQUAL_PACES.1).contains(&pace) { 1.0 } else { pace }
     }
 
     /// True while the worker is left out because it could not be reached.
@@ -167,6 +267,36 @@ mod tests {
         assert_eq!(latency.mean(), Some(1000.0));
         latency.observe(200.0);
         assert_eq!(latency.mean(), Some(900.0));
+    }
+
+    #[test]
+    fn the_oldest_request_without_a_token_tells_of_a_worker_that_hangs() {
+        let mut worker = WorkerState::new("a", Reputation::default());
+        let at = Duration::from_millis;
+        let expected = |time| Expected { due: at(time * 100), tokens: time };
+        let numbers: Vec<u64> = (1..=3).map(|time| worker.await_first_token(expected(time))).collect();
+        assert_eq!(worker.awaited_tokens(), 6);
+        assert_eq!(worker.overdue_ms(at(1000)), 900.0);
+        worker.no_longer_await(numbers[1]);
+        assert_eq!(worker.overdue_ms(at(1000)), 900.0);
+        worker.no_longer_await(numbers[0]);
+        worker.no_longer_await(numbers[0]);
+        assert_eq!(worker.overdue_ms(at(1000)), 700.0);
+        worker.no_longer_await(numbers[2]);
+        assert_eq!((worker.overdue_ms(at(1000)), worker.awaited_tokens()), (0.0, 0));
+    }
+
+    #[test]
+    fn only_a_pace_that_is_clearly_different_counts() {
+        let mut worker = WorkerState::new("a", Reputation::default());
+        for _ in 0..20 {
+            worker.observe_pace(150.0, 100.0);
+        }
+        assert_eq!(worker.pace(), 1.0);
+        for _ in 0..40 {
+            worker.observe_pace(300.0, 100.0);
+        }
+        assert!((worker.pace() - 3.0).abs() < 0.1, "{}", worker.pace());
     }
 
     #[test]

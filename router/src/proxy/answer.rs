@@ -2,7 +2,6 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
@@ -28,6 +27,7 @@ pub struct Answer {
     /// None once the answer ended in one way or another.
     exchange: Option<Exchange>,
     is_event_stream: bool,
+    has_begun: bool,
     breaking: Breaking,
 }
 
@@ -38,8 +38,6 @@ pub struct Exchange {
     pub connection: Connection,
     /// The request's place at the worker; none for a request that needs none.
     pub slot: Option<Slot>,
-    /// When the request was sent.
-    pub sent: Instant,
     /// True if the worker's status says that it failed.
     pub is_failure: bool,
 }
@@ -57,7 +55,8 @@ enum Breaking {
 impl Answer {
     /// The answer's body; `is_event_stream` tells that an error can be told as an event.
     pub fn new(inner: Incoming, exchange: Exchange, is_event_stream: bool) -> Self {
-        let mut answer = Self { inner, exchange: Some(exchange), is_event_stream, breaking: Breaking::No };
+        let mut answer =
+            Self { inner, exchange: Some(exchange), is_event_stream, has_begun: false, breaking: Breaking::No };
         if answer.inner.is_end_stream() {
             // Nobody asks an empty body for its frames.
             answer.complete();
@@ -65,22 +64,32 @@ impl Answer {
         answer
     }
 
+    /// Notes the first token: engines send nothing of a stream before it.
+    fn begin(&mut self) {
+        self.has_begun = true;
+        if let Some(Exchange { slot: Some(slot), is_failure: false, .. }) = &self.exchange
+            && self.is_event_stream
+        {
+            slot.epoch().state().engine.first_token(slot.flight(), slot.epoch().now());
+        }
+    }
+
     fn complete(&mut self) {
-        let Some(Exchange { connection, slot, sent, is_failure }) = self.exchange.take() else { return };
+        let Some(Exchange { connection, slot, is_failure }) = self.exchange.take() else { return };
         connection.put_back();
         if let Some(slot) = slot {
             let mut state = slot.epoch().state();
             if is_failure {
                 state.engine.failed(slot.worker());
             } else {
-                state.engine.succeeded(slot.worker(), sent.elapsed().as_secs_f64() * 1000.0);
+                state.engine.succeeded(slot.flight(), slot.epoch().now());
             }
             drop(state);
         }
     }
 
     fn fail(&mut self) {
-        let Some(Exchange { connection, slot, sent: _, is_failure: _ }) = self.exchange.take() else { return };
+        let Some(Exchange { connection, slot, is_failure: _ }) = self.exchange.take() else { return };
         drop(connection);
         if let Some(slot) = slot {
             slot.epoch().state().engine.failed(slot.worker());
@@ -110,6 +119,9 @@ impl Body for Answer {
         }
         match ready!(Pin::new(&mut self.inner).poll_frame(context)) {
             Some(Ok(frame)) => {
+                if !self.has_begun {
+                    self.begin();
+                }
                 if self.inner.is_end_stream() {
                     self.complete();
                 }

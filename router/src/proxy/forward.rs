@@ -17,10 +17,12 @@ use super::error::RequestError;
 use super::headers::{remove_from_request, remove_hop_by_hop};
 use super::key::read_key;
 use super::paths::{Route, route};
-use super::slot::{Demand, Slot, serve_waiting};
+use super::slot::{Demand, Refusal, Slot, note_unreachable};
 use super::upstream::Connection;
 use crate::epoch::Epoch;
+use crate::policy::Prompt;
 use crate::tree::WorkerIndex;
+use crate::tree::sentry::Sentry;
 
 /// An answer's body: a worker's, or the router's own.
 pub type AnswerBody = Either<Answer, Full<Bytes>>;
@@ -37,7 +39,6 @@ struct Outgoing {
 struct Begun {
     response: Response<Incoming>,
     connection: Connection,
-    sent: Instant,
 }
 
 /// How a worker failed a request before the first byte of an answer.
@@ -51,10 +52,20 @@ enum Failure {
 impl Proxy {
     /// Answers one request.
     pub async fn answer(&self, request: Request<Incoming>) -> Response<AnswerBody> {
-        match self.forward(request).await {
+        let logged = self.shared.access_log.then(|| {
+            let trace =
+                request.headers().get("traceparent").and_then(|trace| trace.to_str().ok()).map(ToOwned::to_owned);
+            (request.method().clone(), request.uri().path().to_owned(), trace, Instant::now())
+        });
+        let response = match self.forward(request).await {
             Ok(response) => response.map(Either::Left),
             Err(error) => error.response().map(Either::Right),
+        };
+        if let Some((method, path, trace, began)) = logged {
+            let head_ms = began.elapsed().as_secs_f64() * 1000.0;
+            tracing::info!(target: "access", %method, path, status = response.status().as_u16(), head_ms, trace);
         }
+        response
     }
 
     async fn forward(&self, request: Request<Incoming>) -> Result<Response<Answer>, RequestError> {
@@ -86,17 +97,35 @@ impl Proxy {
     }
 
     async fn forward_work(&self, epoch: &Arc<Epoch>, outgoing: &Outgoing) -> Result<Response<Answer>, RequestError> {
+        let mut epoch = epoch;
         let mut borrowed = self.buffers();
         let mut began = Instant::now();
-        let tokens = read_key(&outgoing.body, &epoch.settings.chunks, &mut borrowed.buffers);
+        if let Some(mut sentry) = epoch.watching_sentry() {
+            read_key(&outgoing.body, &Sentry::grain_plan(), &mut borrowed.buffers);
+            if let Some(plan) = sentry.watch(borrowed.buffers.path()) {
+                epoch.cut_by(plan);
+            }
+        }
+        let plan = &epoch.plan();
+        let work = read_key(&outgoing.body, plan, &mut borrowed.buffers);
         let mut excluded = Vec::new();
         loop {
             let path = borrowed.buffers.path();
-            let slot = Slot::admit(epoch, Demand { path, tokens, excluded: &excluded, began }).await?;
+            let prompt = Prompt { path, plan, work };
+            let slot = match Slot::admit(epoch, Demand { prompt, excluded: &excluded, began }).await {
+                Ok(slot) => slot,
+                Err(Refusal::EpochOver) if epoch.successor().is_some() => {
+                    // The list of workers changed while it waited; those that failed it have other indices now.
+                    epoch = latest(epoch);
+                    excluded.clear();
+                    continue;
+                }
+                Err(refusal) => return Err(refusal.into()),
+            };
             let worker = slot.worker();
             match self.send(&epoch.workers[worker.at()].authority, outgoing).await {
                 Ok(begun) => {
-                    let is_failure = note_accepted(epoch, worker, path, begun.response.status());
+                    let is_failure = note_accepted(epoch, &slot, path, begun.response.status());
                     return Ok(begun.into_answer(Some(slot), is_failure));
                 }
                 Err(failure) => note_failed(epoch, worker, &failure),
@@ -129,9 +158,8 @@ impl Proxy {
                 tracing::debug!(worker = authority, error = &error as &dyn std::error::Error, "cannot connect");
                 Failure::Unreachable
             })?;
-            let sent = Instant::now();
             match connection.send(outgoing.request()).await {
-                Ok(response) => return Ok(Begun { response, connection, sent }),
+                Ok(response) => return Ok(Begun { response, connection }),
                 // The worker closed an idle connection at the moment of its reuse; a new one tells whether it lives.
                 Err(_) if connection.was_idle() => self.upstreams.discard_idle(authority),
                 Err(error) => {
@@ -155,21 +183,30 @@ impl Outgoing {
 
 impl Begun {
     fn into_answer(self, slot: Option<Slot>, is_failure: bool) -> Response<Answer> {
-        let Self { response, connection, sent } = self;
+        let Self { response, connection } = self;
         let (mut head, body) = response.into_parts();
         remove_hop_by_hop(&mut head.headers);
         // The client's connection has a version of its own.
         head.version = Version::default();
         let content_type = head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
         let is_event_stream = content_type.is_some_and(|kind| kind.starts_with(b"text/event-stream"));
-        let answer = Answer::new(body, Exchange { connection, slot, sent, is_failure }, is_event_stream);
+        let answer = Answer::new(body, Exchange { connection, slot, is_failure }, is_event_stream);
         Response::from_parts(head, answer)
     }
 }
 
+/// The epoch with the last list of workers.
+fn latest(mut epoch: &Arc<Epoch>) -> &Arc<Epoch> {
+    while let Some(successor) = epoch.successor() {
+        epoch = successor;
+    }
+    epoch
+}
+
 /// Records what the head of an answer says. Returns true if the worker failed the request; a request that was refused
 /// as a bad one is no failure, but it leaves no prefix behind either.
-fn note_accepted(epoch: &Arc<Epoch>, worker: WorkerIndex, path: &[u64], status: StatusCode) -> bool {
+fn note_accepted(epoch: &Arc<Epoch>, slot: &Slot, path: &[u64], status: StatusCode) -> bool {
+    let worker = slot.worker();
     let metrics = &epoch.metrics.workers[worker.at()];
     metrics.requests.inc();
     let is_failure = status.is_server_error();
@@ -191,6 +228,7 @@ fn note_accepted(epoch: &Arc<Epoch>, worker: WorkerIndex, path: &[u64], status: 
         metrics.hits.inc();
     }
     epoch.metrics.hit_depth_chunks.observe(accepted.held_chunks as f64);
+    epoch.metrics.saved_tokens.inc_by(slot.flight().held_tokens());
     epoch.metrics.prompt_chunks.inc_by(path.len() as u64);
     epoch.metrics.held_chunks.inc_by(accepted.held_chunks as u64);
     is_failure
@@ -201,16 +239,8 @@ fn note_failed(epoch: &Arc<Epoch>, worker: WorkerIndex, failure: &Failure) {
     let metrics = &epoch.metrics.workers[worker.at()];
     metrics.errors.inc();
     metrics.retries.inc();
-    let mut state = epoch.state();
     match failure {
-        Failure::BrokenOff => state.engine.failed(worker),
-        Failure::Unreachable => {
-            if state.engine.connect_failed(worker) {
-                state.waiting.release(worker);
-                drop(state);
-                tracing::warn!(worker = epoch.workers[worker.at()].id, "ejected: it refuses connections");
-                serve_waiting(epoch);
-            }
-        }
+        Failure::BrokenOff => epoch.state().engine.failed(worker),
+        Failure::Unreachable => note_unreachable(epoch, worker),
     }
 }

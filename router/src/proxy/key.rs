@@ -1,16 +1,15 @@
 //! From the body of a request to the path of its prompt in the tree.
 //!
 //! The key is the prompt's bytes in the order in which the server will see them: of a completion the prompt, of a chat
-//! the tools and then each message's role, content and tool calls, each ended by a zero byte. Model and cache salt seed
-//! the hash, so equal prompts to two models never meet. A body in which no prompt is found has an empty path.
+//! the tools and then each message's role, content and tool calls, each ended by a zero byte. Texts count as they are
+//! spelt in JSON, in one canonical spelling, which most of them have already: so a long prompt is hashed where it lies in
+//! the body, without being unescaped or copied. Model and cache salt seed the hash, so equal prompts to two models never meet. A body in which no prompt is found has an empty path.
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::scan::{Scanner, Text, unescape};
+use super::scan::{Scanner, Text, canonical};
+use crate::policy::{BYTES_PER_TOKEN, Work};
 use crate::tree::chunk::{ChunkPlan, PathBuffers, PathHasher};
-
-/// Bytes of text that are taken for one token where only a rough amount of work is asked for.
-const BYTES_PER_TOKEN: u64 = 4;
 
 /// Most output tokens that a request is believed to want: a client that asks for a billion shall not distort the load.
 const MOST_OUTPUT_TOKENS: u64 = 1 << 20;
@@ -34,23 +33,23 @@ impl KeyBuffers {
 struct Piece {
     start: usize,
     end: usize,
-    is_escaped: bool,
+    is_canonical: bool,
     /// False for a lone prompt: a chunk boundary there is one in the prompt itself.
     has_end_mark: bool,
 }
 
 impl Piece {
     fn of(text: Text) -> Self {
-        Self { start: text.start, end: text.end, is_escaped: text.is_escaped, has_end_mark: true }
+        Self { start: text.start, end: text.end, is_canonical: text.is_canonical, has_end_mark: true }
     }
 }
 
-/// Reads the key of `body` into `buffers` and returns the estimated tokens of work, of prompt and output.
-pub fn read_key(body: &[u8], plan: &ChunkPlan, buffers: &mut KeyBuffers) -> u64 {
+/// Reads the key of `body` into `buffers` and returns the work that it asks for.
+pub fn read_key(body: &[u8], plan: &ChunkPlan, buffers: &mut KeyBuffers) -> Work {
     buffers.hashes.path.clear();
     buffers.pieces.clear();
     let Some(fields) = Fields::read(body, &mut buffers.pieces) else {
-        return body.len() as u64 / BYTES_PER_TOKEN;
+        return Work { prompt_tokens: body.len() as u64 / BYTES_PER_TOKEN, ..Work::default() };
     };
     let seed = [(1, fields.model), (2, fields.cache_salt)].into_iter().fold(0, |seed, (field, text)| match text {
         Some(text) => xxh3_64_with_seed(&body[text.start..text.end], seed ^ field),
@@ -61,17 +60,21 @@ pub fn read_key(body: &[u8], plan: &ChunkPlan, buffers: &mut KeyBuffers) -> u64 
     for piece in fields.tools.iter().chain(&buffers.pieces) {
         let bytes = &body[piece.start..piece.end];
         prompt_bytes += bytes.len() as u64;
-        if piece.is_escaped {
-            unescape(bytes, |part| hasher.update(part));
-        } else {
+        if piece.is_canonical {
             hasher.update(bytes);
+        } else {
+            canonical(bytes, |part| hasher.update(part));
         }
         if piece.has_end_mark {
             hasher.update(&[0]);
         }
     }
     hasher.finish();
-    prompt_bytes / BYTES_PER_TOKEN + fields.output_tokens.min(MOST_OUTPUT_TOKENS)
+    Work {
+        prompt_tokens: prompt_bytes / BYTES_PER_TOKEN,
+        output_tokens: fields.output_tokens.min(MOST_OUTPUT_TOKENS),
+        is_streamed: fields.is_streamed,
+    }
 }
 
 #[derive(Debug, Default)]
@@ -80,6 +83,7 @@ struct Fields {
     cache_salt: Option<Text>,
     tools: Option<Piece>,
     output_tokens: u64,
+    is_streamed: bool,
 }
 
 impl Fields {
@@ -91,8 +95,19 @@ impl Fields {
                 b"model" => fields.model = text_or_skip(scanner)?,
                 b"cache_salt" => fields.cache_salt = text_or_skip(scanner)?,
                 b"tools" => fields.tools = Some(raw(scanner)?),
-                b"prompt" | b"input" => read_prompt(scanner, pieces)?,
-                b"messages" => read_messages(scanner, pieces)?,
+                // Of a field that is given twice the last one counts, as for the server.
+                b"prompt" | b"input" => {
+                    pieces.clear();
+                    read_prompt(scanner, pieces)?;
+                }
+                b"messages" => {
+                    pieces.clear();
+                    read_messages(scanner, pieces)?;
+                }
+                b"stream" => {
+                    fields.is_streamed = scanner.peek()? == b't';
+                    scanner.skip()?;
+                }
                 b"max_tokens" | b"max_completion_tokens" => {
                     fields.output_tokens = fields.output_tokens.max(scanner.integer()?.unwrap_or(0));
                 }
@@ -183,7 +198,7 @@ fn raw(scanner: &mut Scanner<'_>) -> Option<Piece> {
     scanner.peek()?;
     let start = scanner.position();
     scanner.skip()?;
-    Some(Piece { start, end: scanner.position(), is_escaped: false, has_end_mark: true })
+    Some(Piece { start, end: scanner.position(), is_canonical: true, has_end_mark: true })
 }
 
 #[cfg(test)]
@@ -193,10 +208,10 @@ mod tests {
 
     use super::*;
 
-    fn key(body: &str, chunk_bytes: u32) -> (Vec<u64>, u64) {
+    fn key(body: &str, chunk_bytes: u32) -> (Vec<u64>, Work) {
         let mut buffers = KeyBuffers::default();
-        let tokens = read_key(body.as_bytes(), &ChunkPlan::fixed(chunk_bytes), &mut buffers);
-        (buffers.path().to_vec(), tokens)
+        let work = read_key(body.as_bytes(), &ChunkPlan::fixed(chunk_bytes), &mut buffers);
+        (buffers.path().to_vec(), work)
     }
 
     fn path(body: &str) -> Vec<u64> {
@@ -273,12 +288,21 @@ mod tests {
         assert!(path(body).is_empty());
     }
 
-    #[test]
-    fn work_is_the_prompts_bytes_over_four_and_the_output_asked_for() {
-        assert_eq!(key(r#"{"prompt":"abcdefgh","max_tokens":100}"#, 4).1, 102);
-        assert_eq!(key(r#"{"prompt":"abcdefgh","max_completion_tokens":7}"#, 4).1, 9);
-        assert_eq!(key(r#"{"prompt":"","max_tokens":99999999999}"#, 4).1, MOST_OUTPUT_TOKENS);
-        assert_eq!(key(r#"{"prompt":"","max_tokens":-5}"#, 4).1, 0);
+    #[rstest]
+    #[case::completion(r#"{"prompt":"abcdefgh","max_tokens":100}"#, 2, 100, false)]
+    #[case::chat_limit(r#"{"prompt":"abcdefgh","max_completion_tokens":7}"#, 2, 7, false)]
+    #[case::beyond_reason(r#"{"prompt":"","max_tokens":99999999999}"#, 0, MOST_OUTPUT_TOKENS, false)]
+    #[case::negative(r#"{"prompt":"","max_tokens":-5}"#, 0, 0, false)]
+    #[case::streamed(r#"{"stream":true,"prompt":"abcd"}"#, 1, 0, true)]
+    #[case::not_streamed(r#"{"stream": false ,"prompt":"abcd"}"#, 1, 0, false)]
+    #[case::given_twice(r#"{"prompt":"abcdefghijkl","prompt":"abcd"}"#, 1, 0, false)]
+    fn work_is_the_prompts_bytes_over_four_and_the_output_asked_for(
+        #[case] body: &str,
+        #[case] prompt_tokens: u64,
+        #[case] output_tokens: u64,
+        #[case] is_streamed: bool,
+    ) {
+        assert_eq!(key(body, 4).1, Work { prompt_tokens, output_tokens, is_streamed });
     }
 
     proptest! {

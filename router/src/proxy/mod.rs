@@ -9,6 +9,7 @@ mod forward;
 mod headers;
 pub mod key;
 mod paths;
+mod quote;
 mod scan;
 pub(crate) mod server;
 pub(crate) mod slot;

@@ -2,7 +2,9 @@
 //!
 //! It accepts some texts that are no JSON: the worker judges the body, the router only looks for a prompt in it.
 
-use memchr::{memchr, memchr2};
+use memchr::memchr;
+
+use super::quote::{Closing, closing_quote};
 
 /// The inside of a JSON string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,8 +13,8 @@ pub struct Text {
     pub start: usize,
     /// The closing quote.
     pub end: usize,
-    /// True if it has escapes.
-    pub is_escaped: bool,
+    /// True if its bytes are what [`canonical`] would make of them.
+    pub is_canonical: bool,
 }
 
 /// A position in a body. Every method returns none where the text cannot be JSON, and the scan ends there.
@@ -50,17 +52,9 @@ impl<'a> Scanner<'a> {
     pub fn string(&mut self) -> Option<Text> {
         self.take(b'"')?;
         let start = self.at;
-        let mut is_escaped = false;
-        loop {
-            let rest = self.body.get(self.at..)?;
-            let found = self.at + memchr2(b'"', b'\\', rest)?;
-            if self.body[found] == b'"' {
-                self.at = found + 1;
-                return Some(Text { start, end: found, is_escaped });
-            }
-            is_escaped = true;
-            self.at = found + 2;
-        }
+        let Closing { length, is_canonical } = closing_quote(&self.body[start..])?;
+        self.at = start + length + 1;
+        Some(Text { start, end: start + length, is_canonical })
     }
 
     /// Takes an object; `field` must take each value.
@@ -152,33 +146,57 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// Hands the text of an escaped JSON string to `sink` piece by piece. What is no valid escape passes as it stands.
-pub fn unescape(mut escaped: &[u8], mut sink: impl FnMut(&[u8])) {
-    while let Some(at) = memchr(b'\\', escaped) {
-        sink(&escaped[..at]);
-        escaped = &escaped[at..];
-        let simple = match escaped.get(1) {
-            Some(b'n') => Some(b'\n'),
-            Some(b't') => Some(b'\t'),
-            Some(b'r') => Some(b'\r'),
-            Some(b'b') => Some(8),
-            Some(b'f') => Some(12),
-            Some(quoted @ (b'"' | b'\\' | b'/')) => Some(*quoted),
-            _ => None,
+/// Hands the inside of a JSON string to `sink` piece by piece, each character in its one canonical spelling: two-letter
+/// escapes where JSON has them, `\u00xx` for other control characters, UTF-8 for all else. So `\u00e9` and the letter
+/// itself are equal, and a string without `\u` and `\/` needs no rewriting at all. What is no valid escape passes as it
+/// stands.
+pub fn canonical(mut text: &[u8], mut sink: impl FnMut(&[u8])) {
+    while let Some(at) = memchr(b'\\', text) {
+        sink(&text[..at]);
+        text = &text[at..];
+        let length = match text.get(1) {
+            Some(b'/') => {
+                sink(b"/");
+                2
+            }
+            Some(b'u') => match unicode_escape(text) {
+                Some((character, length)) => {
+                    spell(character, &mut sink);
+                    length
+                }
+                None => {
+                    sink(b"\\u");
+                    2
+                }
+            },
+            _ => {
+                let length = text.len().min(2);
+                sink(&text[..length]);
+                length
+            }
         };
-        let length = if let Some(byte) = simple {
-            sink(&[byte]);
-            2
-        } else if let Some((character, length)) = unicode_escape(escaped) {
-            sink(character.encode_utf8(&mut [0; 4]).as_bytes());
-            length
-        } else {
-            sink(&escaped[..1]);
-            1
-        };
-        escaped = &escaped[length..];
+        text = &text[length..];
     }
-    sink(escaped);
+    sink(text);
+}
+
+fn spell(character: char, sink: &mut impl FnMut(&[u8])) {
+    let short: &[u8] = match character {
+        '"' => b"\\\"",
+        '\\' => b"\\\\",
+        '\n' => b"\\n",
+        '\r' => b"\\r",
+        '\t' => b"\\t",
+        '\u{8}' => b"\\b",
+        '\u{c}' => b"\\f",
+        control @ '\0'..' ' => {
+            let digit = |value: u8| b"0123456789abcdef"[usize::from(value)];
+            let code = control as u8;
+            return sink(&[b'\\', b'u', b'0', b'0', digit(code >> 4), digit(code & 15)]);
+        }
+        _ => return sink(character.encode_utf8(&mut [0; 4]).as_bytes()),
+    };
+    sink(short);
 }
 
 /// The character of a `\uXXXX` at the start, or of a pair of surrogates, and the length of the escape.
@@ -203,7 +221,6 @@ fn unicode_escape(escaped: &[u8]) -> Option<(char, usize)> {
 mod tests {
     use proptest::prelude::*;
     use rstest::rstest;
-    use serde_json::Value;
 
     use super::*;
 
@@ -235,23 +252,39 @@ mod tests {
         fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let mut scanner = Scanner::new(&bytes);
             let _ = scanner.object(|scanner, _| scanner.skip());
-            unescape(&bytes, |_| {});
+            canonical(&bytes, |_| {});
         }
 
         #[test]
-        fn escapes_are_read_as_a_json_parser_reads_them(text in ".{0,60}", units in prop::collection::vec(any::<char>(), 0..8)) {
-            let mut escaped = serde_json::to_string(&text).unwrap();
-            escaped.pop();
-            for character in units {
-                for unit in character.encode_utf16(&mut [0; 2]) {
-                    escaped.push_str(&format!("\\u{unit:04x}"));
+        fn every_spelling_of_a_text_has_one_canonical_form(text in ".{0,60}", spellings in prop::collection::vec(0..3, 60)) {
+            let mut spelt = String::new();
+            for (character, spelling) in text.chars().zip(spellings.into_iter().cycle()) {
+                match spelling {
+                    0 => spelt.extend(character.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04X}"))),
+                    1 if character == '/' => spelt.push_str("\\/"),
+                    _ => spelt.push_str(serde_json::to_string(&character).unwrap().trim_matches('"')),
                 }
             }
-            escaped.push('"');
-            let Value::String(expected) = serde_json::from_str(&escaped).unwrap() else { panic!() };
-            let mut seen = Vec::new();
-            unescape(&escaped.as_bytes()[1..escaped.len() - 1], |piece| seen.extend_from_slice(piece));
-            prop_assert_eq!(String::from_utf8(seen).unwrap(), expected);
+            // A quote is spelt `\"`, of which the trimming took the quote.
+            prop_assume!(!text.contains('"'));
+            let made = |inside: &str| {
+                let mut made = Vec::new();
+                canonical(inside.as_bytes(), |piece| made.extend_from_slice(piece));
+                made
+            };
+            let expected = serde_json::to_string(&text).unwrap();
+            prop_assert_eq!(made(&spelt), &expected.as_bytes()[1..expected.len() - 1]);
+            prop_assert_eq!(serde_json::from_str::<String>(&format!("\"{spelt}\"")).unwrap(), text);
+        }
+
+        #[test]
+        fn what_is_called_canonical_is(inside in r#"[a/u"\\nd8é0]{0,80}"#) {
+            let body = format!("\"{inside}\"");
+            if let Some(Text { start, end, is_canonical: true }) = Scanner::new(body.as_bytes()).string() {
+                let mut made = Vec::new();
+                canonical(&body.as_bytes()[start..end], |piece| made.extend_from_slice(piece));
+                prop_assert_eq!(&made, &body.as_bytes()[start..end]);
+            }
         }
     }
 }

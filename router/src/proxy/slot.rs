@@ -7,24 +7,21 @@ use tokio::sync::oneshot;
 
 use super::waiting::{Ticket, Waiter};
 use crate::epoch::{Epoch, State};
-use crate::policy::Choice;
+use crate::policy::{Choice, Flight, Prompt};
 use crate::tree::WorkerIndex;
 
-/// A taken slot. Dropping it returns it, and the first that waits gets it.
+/// A taken slot. Dropping it returns it, and one that waits gets it.
 #[derive(Debug)]
 pub struct Slot {
     epoch: Arc<Epoch>,
-    worker: WorkerIndex,
-    tokens: u64,
+    flight: Flight,
 }
 
 /// What a request asks for.
 #[derive(Clone, Copy, Debug)]
 pub struct Demand<'a> {
-    /// Path of its prompt; empty if it has none.
-    pub path: &'a [u64],
-    /// Estimated tokens of work.
-    pub tokens: u64,
+    /// Its prompt.
+    pub prompt: Prompt<'a>,
     /// Workers that failed it already.
     pub excluded: &'a [WorkerIndex],
     /// When the search for a worker began; the time from then on counts as the decision's.
@@ -50,13 +47,16 @@ type Grant = (oneshot::Sender<Slot>, Slot);
 impl Slot {
     /// Admits a request: chooses a worker for its prompt, and waits for a slot where the policy says so.
     pub async fn admit(epoch: &Arc<Epoch>, demand: Demand<'_>) -> Result<Self, Refusal> {
-        let Demand { path, tokens, excluded, began } = demand;
+        let Demand { prompt, excluded, began } = demand;
         let (granted, ticket) = {
             let mut state = epoch.state();
-            let choice = state.engine.choose(path, excluded);
+            if state.is_over && epoch.successor().is_some() {
+                return Err(Refusal::EpochOver);
+            }
+            let choice = state.engine.choose(&prompt, excluded, epoch.now());
             epoch.metrics.decision_seconds.observe(began.elapsed().as_secs_f64());
             let wanted = match choice {
-                Choice::Send(worker) => return Ok(Self::take(epoch, &mut state, worker, tokens)),
+                Choice::Send(worker) => return Ok(Self::take(epoch, &mut state, worker, &prompt)),
                 Choice::WaitFor(worker) => Some(worker),
                 Choice::WaitForAny => None,
                 Choice::Nobody => return Err(Refusal::NoWorker),
@@ -69,7 +69,7 @@ impl Slot {
                 return Err(Refusal::QueueFull);
             }
             let (grant, granted) = oneshot::channel();
-            let waiter = Waiter { excluded: excluded.to_vec(), tokens, grant };
+            let waiter = Waiter::new(&prompt, excluded, grant);
             (granted, state.waiting.push(wanted, waiter))
         };
         let _leave = LeaveLine { epoch, ticket };
@@ -88,7 +88,12 @@ impl Slot {
 
     /// The worker.
     pub fn worker(&self) -> WorkerIndex {
-        self.worker
+        self.flight.worker()
+    }
+
+    /// The request as the engine knows it.
+    pub fn flight(&self) -> &Flight {
+        &self.flight
     }
 
     /// The epoch that the request belongs to.
@@ -96,20 +101,27 @@ impl Slot {
         &self.epoch
     }
 
-    fn take(epoch: &Arc<Epoch>, state: &mut State, worker: WorkerIndex, tokens: u64) -> Self {
-        state.engine.begin(worker, tokens);
-        Self { epoch: epoch.clone(), worker, tokens }
+    fn take(epoch: &Arc<Epoch>, state: &mut State, worker: WorkerIndex, prompt: &Prompt<'_>) -> Self {
+        Self { epoch: epoch.clone(), flight: state.engine.begin(worker, prompt, epoch.now()) }
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let grants = {
-            let mut state = self.epoch.state();
-            state.engine.end(self.worker, self.tokens);
-            grants_for(&self.epoch, &mut state, self.worker)
-        };
-        deliver(grants);
+        let (mut epoch, mut flight) = (self.epoch.clone(), self.flight);
+        let name = self.epoch.workers[flight.worker().at()].id.clone();
+        loop {
+            let grants = {
+                let mut state = epoch.state();
+                state.engine.end(&flight);
+                grants_for(&epoch, &mut state, flight.worker())
+            };
+            deliver(grants);
+            // Where the list of workers changed meanwhile, the slot was counted there too.
+            let Some(successor) = epoch.successor().cloned() else { break };
+            let Some(worker) = successor.worker(&name) else { break };
+            (epoch, flight) = (successor, flight.at(worker));
+        }
     }
 }
 
@@ -127,13 +139,29 @@ pub fn serve_waiting(epoch: &Arc<Epoch>) {
     deliver(grants);
 }
 
+/// Notes that a worker could not be reached; after several times in a row it is ejected, and who waits for it takes another.
+pub fn note_unreachable(epoch: &Arc<Epoch>, worker: WorkerIndex) {
+    let ejected = {
+        let mut state = epoch.state();
+        let ejected = state.engine.connect_failed(worker);
+        if ejected {
+            state.waiting.release(worker);
+        }
+        ejected
+    };
+    if ejected {
+        tracing::warn!(worker = epoch.workers[worker.at()].id, "ejected: it cannot be reached");
+        serve_waiting(epoch);
+    }
+}
+
 fn grants_for(epoch: &Arc<Epoch>, state: &mut State, worker: WorkerIndex) -> Vec<Grant> {
     let mut grants = Vec::new();
     while state.waiting.count() > 0 {
         let State { engine, waiting, is_over: _ } = &mut *state;
-        let may_take = |waiter: &Waiter| engine.may_serve(worker, &waiter.excluded);
-        let Some(waiter) = waiting.pop_for(worker, may_take) else { break };
-        grants.push((waiter.grant, Slot::take(epoch, state, worker, waiter.tokens)));
+        let Some(waiter) = waiting.pop_for(worker, engine) else { break };
+        let slot = Slot::take(epoch, state, worker, &waiter.prompt(&epoch.plan()));
+        grants.push((waiter.grant, slot));
     }
     grants
 }
@@ -166,6 +194,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::policy::Work;
 
     fn epoch(policy: &Value) -> Arc<Epoch> {
         let request = json!({"epoch": 1, "run": "r", "policy": policy, "workers": [
@@ -183,7 +212,8 @@ mod tests {
     }
 
     async fn admit_for(epoch: &Arc<Epoch>, path: &[u64]) -> Result<Slot, Refusal> {
-        Slot::admit(epoch, Demand { path, tokens: 10, excluded: &[], began: Instant::now() }).await
+        let prompt = Prompt { path, plan: &epoch.plan(), work: Work::default() };
+        Slot::admit(epoch, Demand { prompt, excluded: &[], began: Instant::now() }).await
     }
 
     async fn admit(epoch: &Arc<Epoch>) -> Result<Slot, Refusal> {

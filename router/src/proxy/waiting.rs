@@ -1,21 +1,46 @@
-//! Requests that wait for a slot, first come first served.
+//! Requests that wait for a slot: first come first served, but for a worker that holds the prompt of one a little
+//! further behind.
 
 use std::collections::BTreeMap;
 
 use tokio::sync::oneshot;
 
 use super::slot::Slot;
+use crate::policy::{Engine, Prompt, Work};
 use crate::tree::WorkerIndex;
+use crate::tree::chunk::ChunkPlan;
+
+/// Waiting requests, from the first on, among which a free worker finds one whose prompt it holds. Looking at one costs
+/// a walk through the tree.
+const MOST_COMPARED: usize = 16;
+
+/// Times that a request lets another one pass before it is next whatever it shares: with as many workers that is about
+/// one round of all of them.
+const MOST_PASSES: u32 = 8;
 
 /// A request that waits.
 #[derive(Debug)]
 pub struct Waiter {
     /// Workers that failed this request already.
     pub excluded: Vec<WorkerIndex>,
-    /// Estimated tokens of work.
-    pub tokens: u64,
     /// Gets the slot.
     pub grant: oneshot::Sender<Slot>,
+    path: Box<[u64]>,
+    work: Work,
+    /// Requests behind it that were served before it.
+    passed: u32,
+}
+
+impl Waiter {
+    /// A request that begins to wait.
+    pub fn new(prompt: &Prompt<'_>, excluded: &[WorkerIndex], grant: oneshot::Sender<Slot>) -> Self {
+        Self { excluded: excluded.to_vec(), grant, path: prompt.path.into(), work: prompt.work, passed: 0 }
+    }
+
+    /// Its prompt, which was cut by `plan`.
+    pub fn prompt<'a>(&'a self, plan: &'a ChunkPlan) -> Prompt<'a> {
+        Prompt { path: &self.path, plan, work: self.work }
+    }
 }
 
 /// Names a waiter; later ones are greater.
@@ -56,19 +81,41 @@ impl WaitingLines {
         ticket
     }
 
-    /// Takes the first that waits for `worker` or for any and that `may_take` it.
-    pub fn pop_for(&mut self, worker: WorkerIndex, may_take: impl Fn(&Waiter) -> bool) -> Option<Waiter> {
+    /// Takes the one that `worker` shall serve next, of those that wait for it or for any and may be served by it: where
+    /// the policy goes by cost, the one that it saves most for, and otherwise the first.
+    pub fn pop_for(&mut self, worker: WorkerIndex, engine: &mut Engine) -> Option<Waiter> {
+        let mut may_take = |(_, waiter): &(&Ticket, &mut Waiter)| engine.may_serve(worker, &waiter.excluded);
         let own = &mut self.of_worker[worker.at()];
-        let of_own = own.first_key_value().filter(|(_, waiter)| may_take(waiter)).map(|(ticket, _)| *ticket);
-        let of_any = self.any.iter().find(|(_, waiter)| may_take(waiter)).map(|(ticket, _)| *ticket);
+        let of_own = own.iter_mut().next().filter(&mut may_take).map(|(ticket, _)| *ticket);
+        let of_any = self.any.iter_mut().find(may_take).map(|(ticket, _)| *ticket);
         let taken = match (of_own, of_any) {
-            (Some(first), Some(other)) if other < first => self.any.remove(&other),
-            (Some(first), _) => own.remove(&first),
-            (None, Some(first)) => self.any.remove(&first),
-            (None, None) => None,
+            (Some(first), other) if other.is_none_or(|other| first < other) => own.remove(&first),
+            (_, Some(first)) => {
+                let chosen = self.best_of_any(first, worker, engine);
+                self.any.remove(&chosen)
+            }
+            (_, None) => None,
         };
         self.count -= usize::from(taken.is_some());
         taken
+    }
+
+    /// Of the requests from `first` on, the one of whose prompt `worker` holds most in particular.
+    fn best_of_any(&mut self, first: Ticket, worker: WorkerIndex, engine: &mut Engine) -> Ticket {
+        if !engine.goes_by_cost() || self.any[&first].passed >= MOST_PASSES {
+            return first;
+        }
+        let mut best = (0, first);
+        for (ticket, waiter) in self.any.range(first..).take(MOST_COMPARED) {
+            let saved = engine.saved_chunks(worker, &waiter.path);
+            if saved > best.0 && engine.may_serve(worker, &waiter.excluded) {
+                best = (saved, *ticket);
+            }
+        }
+        for (_, waiter) in self.any.range_mut(first..best.1) {
+            waiter.passed += 1;
+        }
+        best.1
     }
 
     /// Removes one that no longer waits, wherever it stands.

@@ -118,6 +118,20 @@ impl Exchange {
         outbox.announced.push(Announced { worker, generation, path: path.into() });
     }
 
+    /// Names this router among its peers.
+    pub fn incarnation(&self) -> u64 {
+        self.incarnation
+    }
+
+    /// Forgets what waits to be sent, because workers get other indices; peers find the gap and ask for a snapshot.
+    pub fn forget_announced(&self) {
+        let mut outbox = locked(&self.outbox);
+        outbox.has_lost_some |= !outbox.announced.is_empty();
+        outbox.announced.clear();
+        outbox.hashes = 0;
+        *locked(&self.told) = None;
+    }
+
     fn receipt(&self) -> Receipt {
         Receipt { incarnation: self.incarnation, sequence: locked(&self.log).last() }
     }

@@ -1,6 +1,6 @@
 //! Cuts a prompt into chunks and hashes each in the light of those before it.
 
-use xxhash_rust::xxh3::xxh3_64_with_seed;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::MAXIMUM_DEPTH;
 
@@ -22,6 +22,13 @@ impl ChunkPlan {
         Self { lengths: lengths.iter().map(|length| (*length).max(1)).collect(), remainder: remainder.max(1) }
     }
 
+    /// Bytes of the first `chunks` chunks.
+    pub fn bytes_of(&self, chunks: usize) -> u64 {
+        let listed = &self.lengths[..chunks.min(self.lengths.len())];
+        let rest = (chunks - listed.len()) as u64;
+        listed.iter().copied().map(u64::from).sum::<u64>() + rest * u64::from(self.remainder)
+    }
+
     fn length(&self, chunk: usize) -> usize {
         self.lengths.get(chunk).copied().unwrap_or(self.remainder) as usize
     }
@@ -38,7 +45,7 @@ pub struct PathBuffers {
 
 /// Takes a prompt piece by piece and appends one chain hash per chunk to [`PathBuffers::path`].
 ///
-/// Each chunk's hash is seeded with the one before it. A tree edge keeps only some bits of it, so a false match of `n`
+/// Each chunk's hash is linked to the one before it. A tree edge keeps only some bits of it, so a false match of `n`
 /// bits at one chunk says nothing about the next: at depth d its chance is 2^(-n d), as in the paper.
 #[derive(Debug)]
 pub struct PathHasher<'a> {
@@ -62,7 +69,7 @@ impl<'a> PathHasher<'a> {
         while !bytes.is_empty() && self.buffers.path.len() < MAXIMUM_DEPTH {
             if self.buffers.partial.is_empty() && bytes.len() >= self.wanted {
                 let (chunk, rest) = bytes.split_at(self.wanted);
-                self.chain = xxh3_64_with_seed(chunk, self.chain);
+                self.chain = link(self.chain, xxh3_64(chunk));
                 self.close_chunk();
                 bytes = rest;
             } else {
@@ -71,7 +78,7 @@ impl<'a> PathHasher<'a> {
                 self.buffers.partial.extend_from_slice(taken);
                 bytes = rest;
                 if self.buffers.partial.len() == self.wanted {
-                    self.chain = xxh3_64_with_seed(&self.buffers.partial, self.chain);
+                    self.chain = link(self.chain, xxh3_64(&self.buffers.partial));
                     self.buffers.partial.clear();
                     self.close_chunk();
                 }
@@ -83,7 +90,7 @@ impl<'a> PathHasher<'a> {
     /// prompt's tail, but a short prompt that comes again must be found.
     pub fn finish(self) {
         if self.buffers.path.is_empty() && !self.buffers.partial.is_empty() {
-            self.buffers.path.push(xxh3_64_with_seed(&self.buffers.partial, self.chain));
+            self.buffers.path.push(link(self.chain, xxh3_64(&self.buffers.partial)));
         }
     }
 
@@ -91,6 +98,13 @@ impl<'a> PathHasher<'a> {
         self.buffers.path.push(self.chain);
         self.wanted = self.plan.length(self.buffers.path.len());
     }
+}
+
+/// The chain hash after a chunk: a multiplication to 128 bits, folded, as in wyhash. Seeding the hash itself would make
+/// it derive a secret from the seed for every chunk, which takes as long as hashing 200 bytes.
+fn link(chain: u64, chunk: u64) -> u64 {
+    let product = u128::from(chain ^ 0x9e37_79b9_7f4a_7c15) * u128::from(chunk ^ 0xbf58_476d_1ce4_e5b9);
+    (product >> 64) as u64 ^ product as u64
 }
 
 #[cfg(test)]
@@ -116,6 +130,12 @@ mod tests {
     #[case::listed_then_remainder(ChunkPlan::listed(&[5, 1], 2), 10, 4)]
     fn a_prompt_is_cut_as_planned(#[case] plan: ChunkPlan, #[case] bytes: usize, #[case] chunks: usize) {
         assert_eq!(path(&plan, &[&vec![b'a'; bytes]]).len(), chunks);
+    }
+
+    #[test]
+    fn a_number_of_chunks_has_a_number_of_bytes() {
+        let plan = ChunkPlan::listed(&[5, 1], 2);
+        assert_eq!([0, 1, 2, 4].map(|chunks| plan.bytes_of(chunks)), [0, 5, 6, 10]);
     }
 
     #[test]

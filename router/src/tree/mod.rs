@@ -9,6 +9,7 @@ pub mod chunk;
 mod holders;
 mod node;
 pub mod replica;
+pub mod sentry;
 mod traffic;
 
 #[cfg(test)]
@@ -53,6 +54,26 @@ pub struct PrefixMatch {
     pub holders: Vec<HolderDepth>,
     /// Leading chunks that more than half of the recent traffic shares: they say nothing about where to go.
     pub common_chunks: usize,
+}
+
+impl PrefixMatch {
+    /// Chunks of the prompt that `worker` holds.
+    pub fn chunks_at(&self, worker: WorkerIndex) -> usize {
+        self.holders.iter().find(|holder| holder.worker == worker).map_or(0, |holder| holder.chunks)
+    }
+}
+
+/// A prefix that recent traffic shares.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BusyPrefix {
+    /// Hash of its last chunk.
+    pub edge: u64,
+    /// Its chunks.
+    pub chunks: usize,
+    /// Requests of the last hundred or so that passed it.
+    pub recent_requests: u32,
+    /// Workers that hold it.
+    pub holders: Vec<WorkerIndex>,
 }
 
 /// The tree. A path holds the chain hashes of a prompt's chunks, from the first on.
@@ -195,6 +216,36 @@ impl HashRadixTree {
         }
     }
 
+    /// The prefixes that most of the recent traffic ends in, the busiest first: at most `count` of them.
+    pub fn busiest(&self, count: usize) -> Vec<BusyPrefix> {
+        let mut of_children = vec![0; self.nodes.slots()];
+        let mut ends = Vec::new();
+        let mut at = self.nodes.oldest();
+        // From the oldest on, every node comes after its children.
+        while let Some(id) = at {
+            at = self.nodes.next_newer(id);
+            let node = self.nodes.get(id);
+            let visits = self.traffic.recent(node.visits);
+            if visits > of_children[id as usize] {
+                ends.push((visits, id));
+            }
+            if node.parent != NONE {
+                let busiest = &mut of_children[node.parent as usize];
+                *busiest = visits.max(*busiest);
+            }
+        }
+        ends.sort_unstable_by_key(|(visits, _)| std::cmp::Reverse(*visits));
+        ends.truncate(count);
+        let mut path = Vec::new();
+        let describe = |(recent_requests, id): (u32, u32)| {
+            self.nodes.path_to(id, &mut path);
+            let node = self.nodes.get(id);
+            let holders = self.sets.members(node.holders).to_vec();
+            BusyPrefix { edge: node.edge, chunks: path.len(), recent_requests, holders }
+        };
+        ends.into_iter().map(describe).collect()
+    }
+
     fn hold(&mut self, path: &[u64], worker: WorkerIndex, is_traffic: bool) -> usize {
         let mut held_before = 0;
         let mut parent = NONE;
@@ -232,12 +283,11 @@ impl HashRadixTree {
     }
 
     fn child(&self, parent: u32, edge: u64) -> Option<u32> {
+        if let Some(id) = self.nodes.neighbour_with(parent, edge) {
+            return Some(id);
+        }
         let hash = self.hasher.hash_one((parent, edge));
-        let same = |id: &u32| {
-            let node = self.nodes.get(*id);
-            node.edge == edge && node.parent == parent
-        };
-        self.children.find(hash, same).copied()
+        self.children.find(hash, |id| self.nodes.get(*id).is(parent, edge)).copied()
     }
 
     fn create(&mut self, parent: u32, edge: u64) -> u32 {

@@ -22,6 +22,11 @@ impl Node {
     pub(super) fn new(parent: u32, edge: u64) -> Self {
         Self { edge, parent, holders: SetId::EMPTY, visits: Visits::default(), newer: NONE, older: NONE }
     }
+
+    /// True if it is the child of `parent` along `edge`.
+    pub(super) fn is(&self, parent: u32, edge: u64) -> bool {
+        self.edge == edge && self.parent == parent
+    }
 }
 
 /// All nodes, with the list from the most to the least recently used one.
@@ -64,6 +69,14 @@ impl Nodes {
         &mut self.slots[id as usize]
     }
 
+    /// The child of `parent` along `edge`, if it lies in a slot beside its parent. Paths are mostly stored in one go, in
+    /// rising slots while the tree grows and in falling ones where evicted paths were; so a long walk reads memory in
+    /// order and hashes nothing.
+    pub(super) fn neighbour_with(&self, parent: u32, edge: u64) -> Option<u32> {
+        let is_child = |id: &u32| self.slots.get(*id as usize).is_some_and(|node| node.is(parent, edge));
+        [parent.wrapping_add(1), parent.wrapping_sub(1)].into_iter().find(is_child)
+    }
+
     /// Stores a node that stands nowhere in the order yet.
     pub(super) fn store(&mut self, node: Node) -> u32 {
         if let Some(id) = self.vacant.pop() {
@@ -77,6 +90,8 @@ impl Nodes {
 
     /// Frees the slot of a node that was unlinked before.
     pub(super) fn free(&mut self, id: u32) {
+        // Nobody may find it any more; it has no parent that leads to itself.
+        self.get_mut(id).parent = id;
         self.vacant.push(id);
     }
 

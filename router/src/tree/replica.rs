@@ -54,6 +54,11 @@ impl Replica {
         self.tree.insert(path, worker)
     }
 
+    /// Takes over that `worker` holds a prefix in its present generation; not counted as traffic.
+    pub fn learn(&mut self, path: &[u64], worker: WorkerIndex) {
+        self.tree.learn(path, worker);
+    }
+
     /// Notes that a worker lost its cache.
     pub fn forget(&mut self, worker: WorkerIndex) {
         let generation = self.generations[worker.at()].saturating_add(1);

@@ -32,13 +32,6 @@ fn held_by(tree: &HashRadixTree) -> Held {
     held
 }
 
-impl PrefixMatch {
-    /// Chunks of the prompt that `worker` holds.
-    fn chunks_at(&self, worker: WorkerIndex) -> usize {
-        self.holders.iter().find(|holder| holder.worker == worker).map_or(0, |holder| holder.chunks)
-    }
-}
-
 fn matched(tree: &HashRadixTree, path: &[u64]) -> PrefixMatch {
     let mut found = PrefixMatch::default();
     tree.longest(path, &mut found);
@@ -146,6 +139,20 @@ fn a_parent_is_never_evicted_before_its_children() {
     assert_eq!(tree.evictions(), 2);
     assert_eq!(matched(&tree, &[1, 2, 3]).chunks_at(WorkerIndex(0)), 1, "the oldest path lost its end, not its start");
     assert_eq!(matched(&tree, &[1, 7]).chunks_at(WorkerIndex(1)), 2);
+}
+
+#[test]
+fn the_busiest_prefixes_are_shown_where_their_traffic_parts() {
+    let mut tree = HashRadixTree::new(64, 1024);
+    for own in 0..10 {
+        tree.insert(&[1, 2, 100 + own], WorkerIndex((own % 2) as u16));
+        tree.insert(&[7, 8], WorkerIndex(2));
+    }
+    let busiest = tree.busiest(2);
+    let shown: Vec<_> = busiest.iter().map(|prefix| (prefix.edge, prefix.chunks, prefix.recent_requests)).collect();
+    assert!(shown == [(2, 2, 10), (8, 2, 10)] || shown == [(8, 2, 10), (2, 2, 10)], "{shown:?}");
+    let shared = busiest.iter().find(|prefix| prefix.edge == 2).unwrap();
+    assert_eq!(shared.holders, [WorkerIndex(0), WorkerIndex(1)]);
 }
 
 #[test]

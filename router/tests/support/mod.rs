@@ -180,6 +180,9 @@ impl Router {
             threads: 2,
             body_limit: 1 << 20,
             epoch: None,
+            watched: None,
+            debug_tree: true,
+            access_log: true,
         })
         .unwrap();
         let (data, control) = (running.data.to_string(), running.control.to_string());

@@ -20,7 +20,7 @@ use teebench_api::{
 };
 
 use super::{
-    BuildError, Owner, Settings,
+    BuildError, Owner, Settings, dataset,
     pod::{self, exactly, own_container, small, variable, words},
     volumes::{self, empty_dir, memory_dir, mount, mount_read_only},
 };
@@ -131,6 +131,10 @@ fn job(order: &AttemptOrder<'_>, name: &str, labels: BTreeMap<String, String>) -
         mount(volumes::TMP, volumes::TMP_DIR),
     ];
     let mut all = vec![inputs_volume(name), empty_dir(RESULTS), token_volume(), empty_dir(volumes::TMP)];
+    if let Some(volume) = dataset::volume(&inputs.dataset) {
+        mounts.push(mount_read_only(dataset::DATASET, dataset::DATASET_DIR));
+        all.push(volume);
+    }
     if shared_memory.is_some() {
         mounts.push(mount(volumes::SHARED_MEMORY, volumes::SHARED_MEMORY_DIR));
         all.push(memory_dir(volumes::SHARED_MEMORY, shared_memory));

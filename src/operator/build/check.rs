@@ -16,13 +16,10 @@ pub fn check(plan: &Plan) -> Result<(), BuildError> {
     if let Some(arm) = plan.spec.arms.iter().find(|arm| arm.service_ref.is_some()) {
         return Err(BuildError::ExistingServers(arm.name.clone()));
     }
-    let file = plan
-        .spec
-        .experiments
-        .iter()
-        .find_map(|experiment| Some((experiment, experiment.dataset.toolbench_file.as_ref()?)));
-    if let Some((experiment, file)) = file {
-        return Err(BuildError::DatasetFile { experiment: experiment.name.clone(), path: file.path.clone() });
+    for experiment in &plan.spec.experiments {
+        if let Some(path) = experiment.dataset.source().and_then(|source| source.path.as_ref()) {
+            return Err(BuildError::DatasetFile { experiment: experiment.name.clone(), path: path.clone() });
+        }
     }
     Ok(())
 }

@@ -32,8 +32,8 @@ pub enum BuildError {
     ExistingServers(String),
     /// A file of the machine that `kubectl` ran on.
     #[error(
-        "experiment \"{experiment}\": dataset.toolbenchFile: {path} is a file of one machine, which pods do not see; \
-         use dataset.toolbench, or run the campaign by teebench run"
+        "experiment \"{experiment}\": dataset: {path} is a file of one machine, which pods do not see; \
+         put it into a ConfigMap or a claim, or run the campaign by teebench run"
     )]
     DatasetFile {
         /// Name of the experiment.

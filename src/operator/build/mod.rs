@@ -6,6 +6,7 @@
 //! | [`boot`] | servers of one arm and boot, gateways before them |
 //! | [`weights`] | the download of a model |
 //! | [`attempt`] | one attempt: BenchmarkRun, ConfigMap, Job |
+//! | [`dataset`] | the file of a data set, in the load pod |
 //! | [`inputs`] | addresses of servers and gateways for an attempt's inputs |
 //!
 //! Every function gives equal objects for equal arguments, so that whoever restarts may ask again.
@@ -13,6 +14,7 @@
 mod attempt;
 mod boot;
 mod check;
+mod dataset;
 mod error;
 mod inputs;
 mod owner;
@@ -29,9 +31,11 @@ mod tests;
 pub use attempt::{AttemptObjects, AttemptOrder, INPUTS_KEY, attempt};
 pub use boot::{BootObjects, BootOrder, EngineFacts, boot, engine_facts, uses_gateways, uses_sidecars};
 pub use check::check;
+pub use dataset::dataset_path;
 pub use error::BuildError;
 pub use inputs::{ServerSeen, gateway_input, server_input};
 pub use owner::Owner;
+pub use router::gateway_count;
 pub use settings::Settings;
 pub use weights::{WeightsOrder, weights};
 

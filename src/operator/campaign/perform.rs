@@ -240,6 +240,7 @@ impl Performing<'_> {
             start,
             salt: String::new(),
             foreign_routers: &BTreeMap::new(),
+            dataset_path: None,
             servers: Vec::new(),
             gateways: Vec::new(),
             parity_broken: &[],

@@ -13,7 +13,8 @@ use rand_distr::{Distribution, LogNormal};
 use teebench_api::campaign::dataset::{Reuse, ToolbenchDataset};
 
 use self::popularity::Popularity;
-use super::{BYTES_PER_TOKEN, PlannedRequest, Prompt, RequestSource};
+use super::tokens::BYTES_PER_TOKEN;
+use super::{DatasetError, PlannedRequest, Prompt, RequestSource};
 use crate::seed::stream;
 
 /// Mean length of a tool's block in tokens, over all tools and over all requests.
@@ -128,14 +129,14 @@ impl RequestSource for ToolbenchSource {
         self.draws.len()
     }
 
-    fn request(&self, index: usize) -> PlannedRequest {
+    fn request(&self, index: usize) -> Result<PlannedRequest, DatasetError> {
         let text = self.text(self.draws[index]);
-        PlannedRequest {
+        Ok(PlannedRequest {
             expected_prompt_tokens: text.len().div_ceil(BYTES_PER_TOKEN) as u32,
             prompt: Prompt::Text(text),
             max_tokens: self.output_tokens,
             temperature: None,
-        }
+        })
     }
 }
 

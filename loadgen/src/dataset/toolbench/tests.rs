@@ -61,6 +61,29 @@ fn popularity_length_and_sharing_are_the_published_ones() {
 }
 
 #[test]
+fn blocks_are_log_normal_within_their_bounds_and_popular_tools_are_no_longer_than_others() {
+    let (mut all, mut logs) = (Vec::new(), Vec::new());
+    for seed in 0..40 {
+        let popularity = Popularity::zipf(200, 1.1);
+        let lengths = draw_block_tokens(&popularity, seed);
+        let asked_for: f64 =
+            lengths.iter().enumerate().map(|(rank, length)| popularity.share(rank) * f64::from(*length)).sum();
+        assert!((asked_for / BLOCK_MEAN_TOKENS - 1.0).abs() < 0.1, "seed {seed}: mean over requests {asked_for}");
+        logs.extend(lengths.iter().map(|length| f64::from(*length).ln()));
+        all.extend(lengths.into_iter().map(f64::from));
+    }
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+    let (mean_tokens, mean_log) = (mean(&all), mean(&logs));
+    assert!((mean_tokens / BLOCK_MEAN_TOKENS - 1.0).abs() < 0.03, "mean {mean_tokens}");
+    assert!(all.iter().all(|length| (BLOCK_TOKENS.0..=BLOCK_TOKENS.1).contains(length)));
+    let deviation = mean(&logs.iter().map(|log| (log - mean_log).powi(2)).collect::<Vec<_>>()).sqrt();
+    assert!((deviation - BLOCK_LOG_DEVIATION).abs() < 0.03, "deviation of the logarithm {deviation}");
+    // Of a normal distribution, as many logarithms lie above the mean as below it.
+    let above = logs.iter().filter(|log| **log > mean_log).count() as f64 / logs.len() as f64;
+    assert!((above - 0.5).abs() < 0.02, "{above} above the mean of the logarithms");
+}
+
+#[test]
 fn the_control_shares_nothing() {
     let source = ToolbenchSource::new(&ToolbenchSpec { reuse: Reuse::None, prompts: 500, ..paper() }, 1);
     let texts = texts(&source);
@@ -106,12 +129,12 @@ proptest! {
         let source = ToolbenchSource::new(&spec, seed);
         prop_assert_eq!(source.len(), prompts);
         for index in 0..prompts {
-            let request = source.request(index);
+            let request = source.request(index).unwrap();
             let Prompt::Text(text) = &request.prompt else { panic!("token ids") };
             prop_assert!(text.is_ascii());
             // System prompt, shortest or longest block, shortest or longest query.
             prop_assert!((320 + 150 + 60 - 20..=340 + 3500 + 200).contains(&(request.expected_prompt_tokens as usize)));
-            prop_assert_eq!(&request, &source.request(index));
+            prop_assert_eq!(&request, &source.request(index).unwrap());
         }
     }
 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use rand::{Rng, RngExt};
 
-use crate::dataset::BYTES_PER_TOKEN;
+use crate::dataset::tokens::BYTES_PER_TOKEN;
 use crate::dataset::words::{append_words, word};
 
 /// Length of the system prompt in tokens.

@@ -5,7 +5,7 @@ use rstest::rstest;
 use teebench_api::{
     campaign::{
         Scheduling, ServiceRef,
-        dataset::ToolbenchFile,
+        dataset::{ConfigMapFile, FileSource, ToolbenchFile},
         engine::{LoadFormat, ServerResources},
     },
     files::inputs::RunInputs,
@@ -17,7 +17,7 @@ use super::fixtures::{
     UID, attempted, booted, changed, command_line, container, containers, download, owner, sample, server_pod, settings,
 };
 use crate::operator::{
-    build::{BootOrder, BuildError, Settings, boot, check, engine_facts, uses_gateways, uses_sidecars},
+    build::{AttemptObjects, BootOrder, BuildError, Settings, boot, check, engine_facts, uses_gateways, uses_sidecars},
     labels::HUB_EGRESS,
 };
 
@@ -281,7 +281,8 @@ fn what_a_cluster_does_not_offer_is_refused_with_the_mend() {
     let file = changed("quickstart.yaml", |file| {
         let dataset = &mut file.campaign.spec.experiments[0].dataset;
         dataset.toolbench = None;
-        dataset.toolbench_file = Some(ToolbenchFile { path: "/home/me/prompts.jsonl".into(), prompts: 10 });
+        let source = FileSource { path: Some("/home/me/prompts.jsonl".into()), ..FileSource::default() };
+        dataset.toolbench_file = Some(ToolbenchFile { source, prompts: 10, oversample: false });
     });
 
     assert_eq!(check(&sample("quickstart.yaml")), Ok(()));
@@ -300,4 +301,22 @@ fn what_the_plan_does_not_have_is_named(#[case] index: usize, #[case] arm: &str,
         BootOrder { plan: &plan, owner: owner(&plan), settings: &settings, boot: index, generation: 1, arms: &arms };
 
     assert!(boot(&order).unwrap_err().to_string().starts_with(named));
+}
+
+#[test]
+fn the_file_of_a_data_set_is_mounted_from_where_the_campaign_says() {
+    let plan = changed("quickstart.yaml", |file| {
+        let dataset = &mut file.campaign.spec.experiments[0].dataset;
+        dataset.toolbench = None;
+        let config_map = Some(ConfigMapFile { name: "prompts".into(), key: "a.jsonl".into() });
+        let source = FileSource { config_map, ..FileSource::default() };
+        dataset.toolbench_file = Some(ToolbenchFile { source, prompts: 10, oversample: false });
+    });
+
+    let AttemptObjects { config_map, job, .. } = attempted(&plan, 0);
+
+    let pod = job.spec.unwrap().template.spec.unwrap();
+    assert_eq!(volume_sources(&pod, "dataset")["configMap"]["name"], "prompts");
+    let inputs: RunInputs = serde_json::from_str(&config_map.data.unwrap()["inputs.json"]).unwrap();
+    assert_eq!(inputs.dataset_file.map(|file| file.path).as_deref(), Some("/dataset/a.jsonl"));
 }

@@ -13,7 +13,7 @@ use crate::{
     executor::{InputsOrder, inputs},
     operator::build::{
         AttemptObjects, AttemptOrder, BootObjects, BootOrder, Owner, ServerSeen, Settings, WeightsOrder, attempt, boot,
-        engine_facts, gateway_input, server_input, uses_sidecars, weights,
+        dataset_path, engine_facts, gateway_input, server_input, uses_sidecars, weights,
     },
 };
 
@@ -92,6 +92,7 @@ pub fn attempted(plan: &Plan, gateways: u8) -> AttemptObjects {
         start: &start,
         salt: "cd".repeat(32),
         foreign_routers: &BTreeMap::new(),
+        dataset_path: dataset_path(plan, &start),
         servers: (0..plan.replicas()).map(server).collect(),
         gateways: (0..gateways).map(|at| gateway_input([10, 0, 1, at + 1].into())).collect(),
         parity_broken: &[],

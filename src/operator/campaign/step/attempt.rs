@@ -98,6 +98,7 @@ impl<'a> Deciding<'a> {
             start,
             salt: hex::encode(rand::random::<[u8; 32]>()),
             foreign_routers: &BTreeMap::new(),
+            dataset_path: build::dataset_path(plan, start),
             servers: self.server_inputs(start)?,
             gateways: self.gateway_inputs(start),
             parity_broken: &broken,

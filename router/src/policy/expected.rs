@@ -1,0 +1,152 @@
+//! The choice by expected cost: the worker with the least expected time to the first token, and what the choice costs
+//! those that come after.
+//!
+//! cost = wait beyond the least + prefill of what the worker does not hold x (1 + requests that wait behind)
+//!
+//! - The *wait* is the prefill under way, and what the router saw others wait besides with as many requests ahead
+//!   ([`super::rates`]); and never less than the oldest request at that worker is overdue. A worker's own account of its
+//!   load is not asked for.
+//! - A queue that is longer by one request counts as equal while even the shortest keeps its worker busy: arrivals come
+//!   in units, and whoever comes next takes the shorter one, so nobody waits longer on average. Where a worker would
+//!   fall idle the full difference counts.
+//! - Prefill saved in front of a queue is saved for everyone in it.
+//! - What most of the traffic shares counts as held everywhere: each worker computes it once, soon, whoever comes first.
+//!
+//! There is no threshold on the share of a prompt that is held: a short prefix counts for the time that it saves.
+
+use std::time::Duration;
+
+use teebench_api::policy::LoadBalancing;
+
+use super::choose::{Choice, Eligibility, rendezvous};
+use super::settings::TreeSettings;
+use super::{Engine, Prompt, Rates, Strategy};
+use crate::tree::WorkerIndex;
+
+/// Differences in waiting that are too small to be more than chance: so many milliseconds, and this share of what an
+/// idle worker takes.
+const RESOLUTION_MS: f64 = 0.5;
+const RESOLUTION_SHARE: f64 = 0.05;
+
+/// Most requests behind that a saving is counted for: a queue this long is drained by arrivals ending, not by savings.
+const MOST_BEHIND: f64 = 32.0;
+
+/// A difference in new prefixes and requests below which the lot decides: so routers that never spoke mostly agree, and
+/// no worker gets more than two more than another.
+const EQUAL_CROWDS: f64 = 2.0;
+
+/// A request in flight crowds a worker as so many new prefixes do.
+const CROWD_OF_REQUEST: f64 = 2.0;
+
+/// A worker that may be chosen.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Candidate {
+    worker: WorkerIndex,
+    /// Requests that it has.
+    ahead: u32,
+    /// Time until it begins, in milliseconds.
+    wait_ms: f64,
+    /// Tokens of the prompt that it would have to compute.
+    missing_tokens: u64,
+}
+
+impl Engine {
+    /// True if requests go where they cost least, so that a free worker may look for one that it serves cheaply.
+    pub fn goes_by_cost(&self) -> bool {
+        matches!(self.strategy, Strategy::Prefix(TreeSettings { balancing: LoadBalancing::ExpectedCost, .. }))
+    }
+
+    /// Chunks of a prompt that `worker` holds, beyond what most of the traffic shares.
+    pub fn saved_chunks(&mut self, worker: WorkerIndex, path: &[u64]) -> usize {
+        let Some(prefixes) = &mut self.prefixes else { return 0 };
+        prefixes.replica.longest(path, &mut prefixes.found);
+        prefixes.found.chunks_at(worker).saturating_sub(prefixes.found.common_chunks)
+    }
+
+    pub(super) fn by_expected_cost(&mut self, prompt: &Prompt<'_>, eligible: Eligibility<'_>, now: Duration) -> Choice {
+        let Some(prefixes) = &mut self.prefixes else { return Choice::Nobody };
+        prefixes.replica.longest(prompt.path, &mut prefixes.found);
+        let common = prefixes.found.common_chunks;
+        let mut candidates = std::mem::take(&mut self.candidates);
+        self.collect(prompt, eligible, now, &mut candidates);
+        let choice = self.least_cost(prompt, common, &candidates);
+        self.candidates = candidates;
+        choice
+    }
+
+    fn collect(&self, prompt: &Prompt<'_>, eligible: Eligibility<'_>, now: Duration, candidates: &mut Vec<Candidate>) {
+        candidates.clear();
+        let Some(prefixes) = &self.prefixes else { return };
+        let rates = self.rates(prompt.work.is_streamed);
+        let common = prompt.tokens_of(prefixes.found.common_chunks);
+        for (worker, state) in self.indexed() {
+            if eligible.allows(worker, state) && self.has_free_slot(state) {
+                let ahead = state.load().in_flight;
+                let backlog_ms = rates.backlog_ms(state.awaited_tokens());
+                let wait_ms = ((rates.wait_ms(ahead) + backlog_ms) * state.pace()).max(state.overdue_ms(now));
+                let missing_tokens = prompt.work.prompt_tokens - common;
+                candidates.push(Candidate { worker, ahead, wait_ms, missing_tokens });
+            }
+        }
+        for holder in &prefixes.found.holders {
+            if let Ok(place) = candidates.binary_search_by_key(&holder.worker, |candidate| candidate.worker) {
+                let held = prompt.tokens_of(holder.chunks).max(common);
+                candidates[place].missing_tokens = prompt.work.prompt_tokens - held;
+            }
+        }
+    }
+
+    fn least_cost(&mut self, prompt: &Prompt<'_>, common: usize, candidates: &[Candidate]) -> Choice {
+        let Some(shortest) = candidates.iter().min_by(|one, other| one.wait_ms.total_cmp(&other.wait_ms)) else {
+            return Choice::WaitForAny;
+        };
+        let rates = self.rates(prompt.work.is_streamed);
+        let idle_ms = rates.wait_ms(0);
+        let turn_ms = rates.turn_ms();
+        let backlog_ms = (shortest.wait_ms - idle_ms).max(0.0);
+        let chance_ms = RESOLUTION_MS + RESOLUTION_SHARE * idle_ms;
+        let equal_ms = turn_ms.min(backlog_ms) + chance_ms;
+        let behind = (backlog_ms / turn_ms).min(MOST_BEHIND);
+        // What all share tells no two prompts apart; the first chunk beyond it does.
+        let key = match prompt.path.get(common) {
+            Some(key) => *key,
+            None => {
+                self.turn += 1;
+                self.turn as u64
+            }
+        };
+        let rates = self.rates(prompt.work.is_streamed);
+        let longer_ms = |candidate: &Candidate| candidate.wait_ms - shortest.wait_ms;
+        let cost_ms = |candidate: &Candidate| {
+            let prefill_ms = rates.prefill_ms(candidate.missing_tokens);
+            (longer_ms(candidate) - equal_ms).max(0.0) + prefill_ms * (1.0 + behind)
+        };
+        let least_ms = candidates.iter().map(cost_ms).fold(f64::INFINITY, f64::min);
+        // Among equals, those with the shortest wait; of these, those with the fewest new prefixes and requests; and of
+        // these, the one on which all routers agree.
+        let soonest_ms = candidates
+            .iter()
+            .filter(|candidate| cost_ms(candidate) <= least_ms)
+            .map(longer_ms)
+            .fold(f64::INFINITY, f64::min);
+        let equals = || {
+            candidates
+                .iter()
+                .filter(|candidate| cost_ms(candidate) <= least_ms && longer_ms(candidate) <= soonest_ms + chance_ms)
+        };
+        let crowd = |candidate: &Candidate| {
+            self.workers[candidate.worker.at()].placements + CROWD_OF_REQUEST * f64::from(candidate.ahead)
+        };
+        let least_crowd = equals().map(crowd).fold(f64::INFINITY, f64::min);
+        let chosen = equals()
+            .filter(|candidate| crowd(candidate) < least_crowd + EQUAL_CROWDS)
+            .max_by_key(|candidate| rendezvous(key, self.workers[candidate.worker.at()].name_hash));
+        chosen.map_or(Choice::WaitForAny, |candidate| Choice::Send(candidate.worker))
+    }
+
+    /// What was learned from answers of a kind, or of the other kind where there were none of it.
+    pub(super) fn rates(&self, is_streamed: bool) -> &Rates {
+        let (own, other) = if is_streamed { (&self.streamed, &self.whole) } else { (&self.whole, &self.streamed) };
+        if own.is_empty() { other } else { own }
+    }
+}
