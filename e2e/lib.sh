@@ -90,5 +90,6 @@ run_tests() {
   mkdir -p "$artefacts"
   # An error names what failed; where in the harness it passed by is noise.
   RUST_LIB_BACKTRACE=0 E2E_VLLM_IMAGE=$vllm_image E2E_TEEBENCH=$PWD/$target/debug/teebench E2E_ARTEFACTS=$artefacts \
-    inside cargo test --quiet --offline --package teebench-e2e --features cluster --test cluster -- --test-threads=2 "$@"
+    inside cargo test --quiet --offline --package teebench-e2e --features cluster --test cluster --test permissions -- \
+    --test-threads=2 --show-output "$@"
 }
