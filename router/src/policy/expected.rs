@@ -38,6 +38,17 @@ const EQUAL_CROWDS: f64 = 2.0;
 /// A request in flight crowds a worker as so many new prefixes do.
 const CROWD_OF_REQUEST: f64 = 2.0;
 
+/// Workers that are all considered for each request. Of more, the holders of the longest prefixes are, and a sample: the
+/// least loaded of so many is hardly worse than the least loaded of all, and a decision takes as long for thousands.
+const MOST_CONSIDERED: usize = 64;
+const SAMPLED: u64 = 32;
+
+/// The sample of workers for a prompt: the same on every router.
+fn sample(prompt: &Prompt<'_>, workers: usize) -> impl Iterator<Item = WorkerIndex> {
+    let key = prompt.path.last().copied().unwrap_or_default();
+    (0..SAMPLED).filter_map(move |draw| u16::try_from(rendezvous(key, draw) % workers as u64).ok()).map(WorkerIndex)
+}
+
 /// A worker that may be chosen.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Candidate {
@@ -79,7 +90,8 @@ impl Engine {
         let Some(prefixes) = &self.prefixes else { return };
         let rates = self.rates(prompt.work.is_streamed);
         let common = prompt.tokens_of(prefixes.found.common_chunks);
-        for (worker, state) in self.indexed() {
+        let consider = |worker: WorkerIndex, candidates: &mut Vec<Candidate>| {
+            let state = &self.workers[worker.at()];
             if eligible.allows(worker, state) && self.has_free_slot(state) {
                 let ahead = state.load().in_flight;
                 let backlog_ms = rates.backlog_ms(state.awaited_tokens());
@@ -87,7 +99,18 @@ impl Engine {
                 let missing_tokens = prompt.work.prompt_tokens - common;
                 candidates.push(Candidate { worker, ahead, wait_ms, missing_tokens });
             }
+        };
+        if self.workers.len() > MOST_CONSIDERED {
+            let holders = prefixes.found.holders.iter().rev().map(|holder| holder.worker).take(MOST_CONSIDERED);
+            for worker in holders.chain(sample(prompt, self.workers.len())) {
+                consider(worker, candidates);
+            }
         }
+        if candidates.is_empty() {
+            self.indexed().for_each(|(worker, _)| consider(worker, candidates));
+        }
+        candidates.sort_unstable_by_key(|candidate| candidate.worker);
+        candidates.dedup_by_key(|candidate| candidate.worker);
         for holder in &prefixes.found.holders {
             if let Ok(place) = candidates.binary_search_by_key(&holder.worker, |candidate| candidate.worker) {
                 let held = prompt.tokens_of(holder.chunks).max(common);
