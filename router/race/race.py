@@ -174,9 +174,11 @@ def shared_load(common, group, own, groups, each, seed, size=4096, hot=None):
     random.Random(seed).shuffle(order)
     part = lambda permille, name: text(size * permille // 1000, name)
     made = []
+    # A prompt has another prefix in a chat than alone: a load is of one kind, and the kinds alternate.
+    is_chat = random.Random(f"kind {seed}").random() < 0.5
     for index, g in enumerate(order):
         prompt = part(common, f"all {seed}") + part(group, f"group {seed} {g}") + part(own, f"own {seed} {index}")
-        made.append(body(prompt, index % 2 == 0))
+        made.append(body(prompt, is_chat))
     return made, order
 
 

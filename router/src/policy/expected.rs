@@ -25,8 +25,11 @@ use crate::tree::WorkerIndex;
 
 /// Differences in waiting that are too small to be more than chance: so many milliseconds, and this share of what an
 /// idle worker takes.
-const RESOLUTION_MS: f64 = 0.5;
+const RESOLUTION_MS: f64 = 1.0;
 const RESOLUTION_SHARE: f64 = 0.05;
+
+/// What a slow worker must take longer, in milliseconds, to count as slow.
+const SLOW_MS: f64 = 10.0;
 
 /// Most requests behind that a saving is counted for: a queue this long is drained by arrivals ending, not by savings.
 const MOST_BEHIND: f64 = 32.0;
@@ -95,7 +98,10 @@ impl Engine {
             if eligible.allows(worker, state) && self.has_free_slot(state) {
                 let ahead = state.load().in_flight;
                 let backlog_ms = rates.backlog_ms(state.awaited_tokens());
-                let wait_ms = ((rates.wait_ms(ahead) + backlog_ms) * state.pace()).max(state.overdue_ms(now));
+                let usual_ms = rates.wait_ms(ahead) + backlog_ms;
+                // A worker is slow when one feels it; on answers of a few milliseconds a ratio tells of chance.
+                let slower_ms = Some(usual_ms * (state.pace(now) - 1.0)).filter(|ms| *ms > SLOW_MS);
+                let wait_ms = (usual_ms + slower_ms.unwrap_or(0.0)).max(state.overdue_ms(now));
                 let missing_tokens = prompt.work.prompt_tokens - common;
                 candidates.push(Candidate { worker, ahead, wait_ms, missing_tokens });
             }
