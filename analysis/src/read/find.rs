@@ -39,7 +39,7 @@ fn campaign_directories(path: &Path) -> Result<Vec<PathBuf>, ReadError> {
 }
 
 /// Directories directly under `path`, by name.
-pub(super) fn subdirectories(path: &Path) -> Result<Vec<PathBuf>, ReadError> {
+pub(crate) fn subdirectories(path: &Path) -> Result<Vec<PathBuf>, ReadError> {
     let mut found = Vec::new();
     for entry in fs::read_dir(path).map_err(at(path))? {
         let entry = entry.map_err(at(path))?.path();

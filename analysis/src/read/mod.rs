@@ -7,16 +7,19 @@ pub mod bench;
 mod campaign;
 mod find;
 mod json;
+pub mod power;
 mod run;
 
 use std::{io, path::PathBuf};
 
 use teebench_api::plan::next::LogError;
 
+pub(crate) use self::find::subdirectories;
 pub use self::{
-    bench::read_bench,
+    bench::{read_bench, read_benches},
     campaign::Campaign,
     find::campaigns,
+    power::read_power,
     run::{Attempt, ReadRun, StoredRun},
 };
 
