@@ -13,6 +13,6 @@ pub mod stats;
 pub mod summary;
 
 pub use self::{
-    cli::{Args, Format, run},
+    cli::{Args, ExportArgs, Format, ImportArgs, export, import, run},
     metrics::quick_metrics,
 };

@@ -10,7 +10,7 @@ use teebench_api::campaign::Tee;
 use super::{
     names::{Kind, Label, Order},
     run::Run,
-    tree::{Condition, Experiment, Fault, Tree},
+    tree::{Condition, Experiment, Fault, Layout, Tree},
 };
 use crate::read::{ReadError, bench::BenchFile, read_benches};
 
@@ -61,7 +61,7 @@ pub(super) fn read(root: &Path, files: &[PathBuf]) -> Result<Option<Tree>, ReadE
         .and_then(|path| path.file_stem().map(|name| name.to_string_lossy().into_owned()))
         .unwrap_or_else(|| "results".to_owned());
     let experiments = vec![Experiment { name, kind: Kind::Other, conditions }];
-    Ok(Some(Tree { root: root.to_owned(), experiments, bad, notes: Vec::new() }))
+    Ok(Some(Tree { root: root.to_owned(), layout: Layout::Plain, experiments, bad, notes: Vec::new() }))
 }
 
 fn add(conditions: &mut Vec<Condition>, path: &Path, bench: BenchFile) -> Result<(), ReadError> {

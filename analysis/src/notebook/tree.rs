@@ -25,12 +25,23 @@ pub(super) const MODES: [(&str, Tee); 2] = [("tee_off", Tee::Disabled), ("tee_on
 pub struct Tree {
     /// Where it was read.
     pub root: PathBuf,
+    /// How its files lie.
+    pub layout: Layout,
     /// Its experiments, in natural order.
     pub experiments: Vec<Experiment>,
     /// Files that cannot be used. Unless they are to be skipped, there is no report.
     pub bad: Vec<Fault>,
     /// What is missing or does not match; what is sound is reported all the same.
     pub notes: Vec<Fault>,
+}
+
+/// How result files lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// `<experiment>/<condition>/<tee_on or tee_off>/`.
+    Notebook,
+    /// In one directory; their own fields say what they are.
+    Plain,
 }
 
 /// One experiment's directory.
@@ -88,7 +99,13 @@ impl Tree {
         if root.is_file() {
             return plain::read(root, &[root.to_owned()]);
         }
-        let mut tree = Self { root: root.to_owned(), experiments: Vec::new(), bad: Vec::new(), notes: Vec::new() };
+        let mut tree = Self {
+            root: root.to_owned(),
+            layout: Layout::Notebook,
+            experiments: Vec::new(),
+            bad: Vec::new(),
+            notes: Vec::new(),
+        };
         for directory in subdirectories(root)? {
             if let Some(experiment) = tree.experiment(&directory)? {
                 tree.experiments.push(experiment);

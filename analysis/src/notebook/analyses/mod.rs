@@ -8,6 +8,8 @@ mod rates;
 mod saturation;
 mod sequence;
 
+use std::fmt;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 use teebench_api::campaign::Tee;
@@ -65,6 +67,22 @@ pub enum Figure {
     },
     /// Words.
     Words(String),
+}
+
+/// In full: a compatible figure is compared digit by digit.
+impl fmt::Display for Figure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Words(words) => f.write_str(words),
+            Self::Number { value, low, high, unit } => {
+                write!(f, "{value}")?;
+                if let (Some(low), Some(high)) = (low, high) {
+                    write!(f, " [{low}, {high}]")?;
+                }
+                if unit.is_empty() { Ok(()) } else { write!(f, " {unit}") }
+            }
+        }
+    }
 }
 
 /// A number without an interval.

@@ -46,6 +46,8 @@ pub(super) struct RawBench {
     #[serde(default)]
     repetition: Option<Whole>,
     #[serde(default)]
+    simulated: bool,
+    #[serde(default)]
     input_lens: Option<Vec<u64>>,
     #[serde(default)]
     output_lens: Option<Vec<u64>>,
@@ -85,6 +87,7 @@ impl RawBench {
             median_itl_ms,
             tee_mode,
             repetition,
+            simulated,
             input_lens,
             output_lens,
             ttfts,
@@ -141,6 +144,7 @@ impl RawBench {
                 median_itl_ms,
                 tee_mode,
                 repetition: repetition.map(|Whole(number)| number),
+                simulated,
                 input_tokens: input_lens,
             },
             details,
