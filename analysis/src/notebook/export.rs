@@ -18,7 +18,7 @@ use super::{
     tree::MODES,
 };
 use crate::{
-    read::{Attempt, Campaign, ReadError, StoredRun, read_json},
+    read::{Attempt, Campaign, ReadError, StoredRun, read_bench, read_json},
     summary::baseline_router,
 };
 
@@ -167,7 +167,7 @@ fn files_of(campaign: &Campaign, run: &StoredRun, mode: &str) -> Result<Files, E
     let below = Path::new(experiment).join(condition).join(mode);
     let mut bench = read(&directory.join("bench.json"))?;
     if matches!(&run.content, Attempt::Read(read) if read.file.simulated) {
-        bench = marked_as_simulated(bench);
+        bench = marked_as_simulated(bench, &directory)?;
     }
     Ok(Ok(vec![
         (below.join(format!("{stem}.json")), bench),
@@ -186,11 +186,12 @@ fn of_import(directory: &Path, origin: &Origin) -> Result<Vec<(PathBuf, Vec<u8>)
 }
 
 /// A result of the simulator must not pass for a measurement once it has left its campaign.
-fn marked_as_simulated(mut bench: Vec<u8>) -> Vec<u8> {
-    if let Some(end) = bench.iter().rposition(|byte| *byte == b'}') {
-        bench.splice(end..end, *b", \"simulated\": true");
+fn marked_as_simulated(mut bench: Vec<u8>, directory: &Path) -> Result<Vec<u8>, ReadError> {
+    let said = read_bench(&directory.join("bench.json"))?.account.simulated;
+    if let Some(end) = bench.iter().rposition(|byte| *byte == b'}').filter(|_| !said) {
+        bench.splice(end..end, *b", \"simulated\": \"true\"");
     }
-    bench
+    Ok(bench)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ReadError> {

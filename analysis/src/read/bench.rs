@@ -65,7 +65,7 @@ pub struct Account {
     pub tee_mode: Option<String>,
     /// What `--metadata repetition=...` says.
     pub repetition: Option<u32>,
-    /// Whether `teebench export` wrote it from a run of the simulator.
+    /// Whether the server was the simulator, as `--metadata simulated=true` says.
     pub simulated: bool,
     /// Prompt tokens of each request, of a detailed file.
     pub input_tokens: Option<Vec<u64>>,

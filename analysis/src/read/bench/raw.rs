@@ -46,7 +46,7 @@ pub(super) struct RawBench {
     #[serde(default)]
     repetition: Option<Whole>,
     #[serde(default)]
-    simulated: bool,
+    simulated: Flag,
     #[serde(default)]
     input_lens: Option<Vec<u64>>,
     #[serde(default)]
@@ -144,7 +144,7 @@ impl RawBench {
                 median_itl_ms,
                 tee_mode,
                 repetition: repetition.map(|Whole(number)| number),
-                simulated,
+                simulated: simulated.0,
                 input_tokens: input_lens,
             },
             details,
@@ -190,6 +190,25 @@ impl<'de> Deserialize<'de> for Whole {
         }
         match Written::deserialize(deserializer)? {
             Written::Number(number) => Ok(Self(number)),
+            Written::Text(text) => text.parse().map(Self).map_err(D::Error::custom),
+        }
+    }
+}
+
+/// A truth value, or its text: `--metadata` writes text.
+#[derive(Default)]
+struct Flag(bool);
+
+impl<'de> Deserialize<'de> for Flag {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Flag(bool),
+            Text(String),
+        }
+        match Written::deserialize(deserializer)? {
+            Written::Flag(flag) => Ok(Self(flag)),
             Written::Text(text) => text.parse().map(Self).map_err(D::Error::custom),
         }
     }
