@@ -110,7 +110,7 @@ pub struct ProbeLatencies {
 /// What the load generator used of its machine over the window.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ClientUsage {
-    /// Share of all CPUs (1 = all of them).
+    /// Share of its core that the busiest worker used (1 = all of it).
     pub cpu_share: f64,
     /// Sockets opened, those of warm-up included.
     pub sockets_opened: u64,

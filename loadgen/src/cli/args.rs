@@ -36,6 +36,18 @@ pub struct Args {
     /// Headers of every request.
     #[arg(long, value_name = "KEY=VALUE", num_args = 0..)]
     pub header: Vec<String>,
+    /// Speak HTTP/2: by ALPN with https, at once with http.
+    #[arg(long)]
+    pub http2: bool,
+    /// Trust any certificate of an https server.
+    #[arg(long, conflicts_with = "ca_file")]
+    pub insecure: bool,
+    /// PEM file of the authorities to trust. Default: the system's.
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// Threads that send, each on a core of its own. Default: one for each core.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub workers: Option<u32>,
     /// Most requests in flight at each server; waiting for it counts as latency, as waiting in a router does.
     #[arg(long, value_name = "N")]
     pub max_in_flight_per_server: Option<u32>,

@@ -68,7 +68,9 @@ async fn run_load(args: Args) -> anyhow::Result<ExitCode> {
 
 async fn first_model(args: &Args) -> anyhow::Result<String> {
     let base_url = plan::base_urls(args).into_iter().next().context("--base-url: give a URL")?;
-    let models = served_models(&base_url, MODELS_TIMEOUT).await.context("no --model, and the server names none")?;
+    let models = served_models(&base_url, &plan::http(args)?, MODELS_TIMEOUT)
+        .await
+        .context("no --model, and the server names none")?;
     models.into_iter().next().with_context(|| format!("{base_url} serves no model; give --model"))
 }
 

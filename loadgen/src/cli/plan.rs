@@ -10,7 +10,7 @@ use teebench_api::campaign::dataset::Reuse;
 
 use super::args::{Args, DatasetArgs, DatasetName, ResultArgs, TrafficArgs};
 use crate::arrivals::{Arrivals, Burstiness};
-use crate::client::{Backend, LoadSpec, Target};
+use crate::client::{Backend, HttpOptions, HttpVersion, LoadSpec, Share, Target, Trust};
 use crate::dataset::{
     JsonlSource, LineFormat, PromptForm, RandomSource, RandomSpec, RequestSource, ToolbenchSource, ToolbenchSpec,
     warmup_requests,
@@ -38,7 +38,7 @@ pub(super) fn load(args: &Args, model: &str) -> anyhow::Result<LoadSpec> {
         model: model.to_owned(),
         backend: args.backend,
         endpoint: args.endpoint.clone(),
-        headers: headers(&args.header)?,
+        http: http(args)?,
         arrivals: arrivals(traffic)?,
         max_concurrency: traffic.max_concurrency.and_then(NonZeroU32::new),
         // As vLLM's client: random prompts mean nothing, and a model would end its answer early by chance.
@@ -48,6 +48,9 @@ pub(super) fn load(args: &Args, model: &str) -> anyhow::Result<LoadSpec> {
         request_timeout: LoadSpec::REQUEST_TIMEOUT,
         probe_requests_per_s: (traffic.probe_request_rate > 0.0).then_some(traffic.probe_request_rate),
         seed: traffic.seed,
+        share: Share::WHOLE,
+        start_unix_ns: None,
+        workers: args.workers.and_then(NonZeroU32::new),
     })
 }
 
@@ -141,6 +144,20 @@ fn extra_body(args: &DatasetArgs) -> anyhow::Result<Map<String, Value>> {
         body.extend(extra);
     }
     Ok(body)
+}
+
+/// How HTTP is spoken with the servers that the flags name.
+pub(super) fn http(args: &Args) -> anyhow::Result<HttpOptions> {
+    let Args { header, http2, insecure, ca_file, .. } = args;
+    Ok(HttpOptions {
+        headers: headers(header)?,
+        version: if *http2 { HttpVersion::Http2 } else { HttpVersion::Http1 },
+        trust: match (insecure, ca_file) {
+            (true, _) => Trust::Anyone,
+            (false, Some(path)) => Trust::Authorities(path.clone()),
+            (false, None) => Trust::System,
+        },
+    })
 }
 
 fn headers(pairs: &[String]) -> anyhow::Result<HeaderMap> {
