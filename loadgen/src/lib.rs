@@ -11,6 +11,7 @@ pub mod client_file;
 pub mod dataset;
 pub mod record;
 pub mod result_file;
+pub mod saturation;
 pub mod stats;
 
 mod seed;
