@@ -9,6 +9,7 @@ pub mod cli;
 pub mod client;
 pub mod client_file;
 pub mod dataset;
+pub mod merge;
 pub mod record;
 pub mod result_file;
 pub mod saturation;

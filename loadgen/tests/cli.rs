@@ -145,6 +145,35 @@ async fn a_search_ends_and_keeps_every_run() {
 }
 
 #[tokio::test]
+async fn generators_that_share_a_plan_report_as_one() {
+    let server = Server::start(|_, _| Reply::Stream(completion(2))).await;
+    let directory = tempfile::tempdir().unwrap();
+    let part = |number: usize| directory.path().join(format!("part{number}.json")).display().to_string();
+    let common = "--model m --num-prompts 11 --random-input-len 8 --request-rate 500 --max-concurrency 8 \
+                  --save-detailed --result-filename bench.json";
+    let running = [0, 1, 2].map(|number| {
+        let more = format!("{common} --share {number}/3 --part-file {}", part(number));
+        let own = directory.path().join(number.to_string());
+        run_command(flags(&server.base_url, &own, &more))
+    });
+    for code in futures::future::join_all(running).await {
+        assert_eq!(code.unwrap(), ExitCode::SUCCESS);
+    }
+    let more = format!("{common} --merge {} {} {}", part(2), part(0), part(1));
+    assert_eq!(run_command(flags(&server.base_url, directory.path(), &more)).await.unwrap(), ExitCode::SUCCESS);
+    let merged = read_json(&directory.path().join("bench.json"));
+    assert_eq!((&merged["completed"], &merged["total_output_tokens"]), (&11.into(), &22.into()));
+    // Each sent its own requests of the one plan, and the merged arrays have them in the order of the plan.
+    for number in 0..3 {
+        let own = read_json(&directory.path().join(number.to_string()).join("bench.json"));
+        let strided = merged["ttfts"].as_array().unwrap().iter().skip(number).step_by(3);
+        assert!(own["ttfts"].as_array().unwrap().iter().eq(strided), "generator {number}");
+    }
+    let prompts: HashSet<String> = server.seen().into_iter().map(|seen| seen.body["prompt"].to_string()).collect();
+    assert_eq!((prompts.len(), server.seen().len()), (11, 11));
+}
+
+#[tokio::test]
 async fn a_result_without_room_is_kept_elsewhere_and_the_run_fails() {
     let server = Server::start(|_, _| Reply::Stream(completion(1))).await;
     let directory = tempfile::tempdir().unwrap();

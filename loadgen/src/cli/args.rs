@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::ValueEnum;
+use jiff::Timestamp;
 
 use crate::arrivals::RampStrategy;
 use crate::client::Backend;
@@ -69,6 +70,9 @@ pub struct Args {
     #[command(flatten)]
     #[allow(missing_docs, reason = "clap would take the sentence for the command's own")]
     pub saturation: SaturationArgs,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would take the sentence for the command's own")]
+    pub share: ShareArgs,
     #[command(flatten)]
     #[allow(missing_docs, reason = "clap would take the sentence for the command's own")]
     pub result: ResultArgs,
@@ -176,6 +180,24 @@ pub struct TrafficArgs {
     /// Seed of prompts and arrivals.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
+}
+
+/// How several load generators share one plan.
+#[derive(clap::Args, Clone, Debug)]
+#[command(next_help_heading = "Several load generators")]
+pub struct ShareArgs {
+    /// Send only the requests whose number is K modulo N, of limits the N-th part: generator K (from 0) of N.
+    #[arg(long, value_name = "K/N", requires = "part_file")]
+    pub share: Option<String>,
+    /// Moment at which the first request could come, the same for all generators, such as 2026-11-22T12:00:00Z.
+    #[arg(long, value_name = "TIME")]
+    pub start_at: Option<Timestamp>,
+    /// Write all that was measured, to be merged.
+    #[arg(long, value_name = "FILE")]
+    pub part_file: Option<PathBuf>,
+    /// Send nothing: merge the part files of all generators, which had the same flags, and report on the whole.
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["share", "start_at", "part_file", "saturation"])]
+    pub merge: Vec<PathBuf>,
 }
 
 /// How to find the highest rate that meets the objectives.

@@ -10,9 +10,9 @@ mod sweep;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 
-pub use args::{Args, DatasetArgs, DatasetName, ResultArgs, SaturationArgs, TrafficArgs};
+pub use args::{Args, DatasetArgs, DatasetName, ResultArgs, SaturationArgs, ShareArgs, TrafficArgs};
 
 use self::one_run::{Outcome, one_run};
 use crate::client::served_models;
@@ -48,6 +48,7 @@ async fn run_load(args: Args) -> anyhow::Result<ExitCode> {
     };
     let outcome = match plan::points(&args.traffic)[..] {
         _ if args.saturation.saturation => saturation::search(&args, &model).await?,
+        [point] if !args.share.merge.is_empty() => one_run::merged_run(&args, &model, point)?.outcome,
         [point] => one_run(&args, &model, point, None).await?.outcome,
         ref points => sweep::sweep(&args, &model, points).await?,
     };
@@ -63,8 +64,16 @@ fn check(args: &Args) -> anyhow::Result<()> {
     // Stands for the name that the server may be asked for.
     let model = args.model.as_deref().unwrap_or_default();
     let points = plan::points(&args.traffic);
-    let several = points.len() > 1 && args.result.result_filename.is_some();
-    anyhow::ensure!(!several, "--result-filename: it names one file; leave it out for several runs");
+    if points.len() > 1 {
+        let of_one = [
+            ("--result-filename", args.result.result_filename.is_some()),
+            ("--part-file", args.share.part_file.is_some()),
+            ("--merge", !args.share.merge.is_empty()),
+        ];
+        if let Some((flag, _)) = of_one.iter().find(|(_, given)| *given) {
+            bail!("{flag}: it is of one run; give one --request-rate and one --max-concurrency");
+        }
+    }
     for point in points {
         plan::load(args, model, point)?;
         plan::result_options(args, model, point)?;

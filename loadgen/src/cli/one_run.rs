@@ -14,6 +14,7 @@ use super::display;
 use super::plan::{self, Point};
 use crate::client::{LoadSpec, Progress, measure};
 use crate::client_file::client_file;
+use crate::merge::merge;
 use crate::record::Measured;
 use crate::result_file::{
     ResultFileError, ResultOptions, Summary, keep, refuges, summary_table, write_bench_json, write_bench_json_to,
@@ -43,10 +44,31 @@ pub(super) async fn one_run(args: &Args, model: &str, point: Point, number: Opti
     let spec = plan::load(args, model, point)?;
     let options = plan::result_options(args, model, point)?;
     let measured = measure_visibly(&spec, args.result.disable_tqdm).await?;
-    let summary = options.summarise(&measured);
-    write!(io::stdout().lock(), "{}", summary_table(&summary, &options)).context("the summary cannot be printed")?;
-    report_failures(&measured);
-    write_files(args, &measured, &options, number)?;
+    if let Some(path) = &args.share.part_file {
+        let json = serde_json::to_vec(&measured).context("the part file cannot be rendered")?;
+        keep(path, &refuges(), |out| out.write_all(&json))?;
+    }
+    finish(args, &options, &measured, number)
+}
+
+/// Merges the parts that several generators wrote of a run.
+pub(super) fn merged_run(args: &Args, model: &str, point: Point) -> anyhow::Result<OneRun> {
+    let options = plan::result_options(args, model, point)?;
+    let mut parts = Vec::with_capacity(args.share.merge.len());
+    for path in &args.share.merge {
+        let json = fs::read(path).with_context(|| format!("part file {}: cannot be read", path.display()))?;
+        let part: Measured = serde_json::from_slice(&json)
+            .with_context(|| format!("part file {}: not written by --part-file", path.display()))?;
+        parts.push(part);
+    }
+    finish(args, &options, &merge(parts)?, None)
+}
+
+fn finish(args: &Args, options: &ResultOptions, measured: &Measured, number: Option<usize>) -> anyhow::Result<OneRun> {
+    let summary = options.summarise(measured);
+    write!(io::stdout().lock(), "{}", summary_table(&summary, options)).context("the summary cannot be printed")?;
+    report_failures(measured);
+    write_files(args, measured, options, number)?;
     let outcome = match (measured.partial, summary.completed) {
         (true, _) => Outcome::Interrupted,
         (false, 0) => Outcome::NoSuccess,

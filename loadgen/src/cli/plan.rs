@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail, ensure};
 use http::{HeaderMap, HeaderName, HeaderValue};
+use jiff::Timestamp;
 use serde_json::{Map, Value};
 use teebench_api::campaign::dataset::Reuse;
 
@@ -75,8 +76,8 @@ pub(super) fn load(args: &Args, model: &str, point: Point) -> anyhow::Result<Loa
         request_timeout: LoadSpec::REQUEST_TIMEOUT,
         probe_requests_per_s: (traffic.probe_request_rate > 0.0).then_some(traffic.probe_request_rate),
         seed: point.seed,
-        share: Share::WHOLE,
-        start_unix_ns: None,
+        share: args.share.share.as_deref().map_or(Ok(Share::WHOLE), share)?,
+        start_unix_ns: args.share.start_at.map(start_unix_ns).transpose()?,
         workers: args.workers.and_then(NonZeroU32::new),
     })
 }
@@ -171,6 +172,17 @@ fn extra_body(args: &DatasetArgs) -> anyhow::Result<Map<String, Value>> {
         body.extend(extra);
     }
     Ok(body)
+}
+
+fn share(text: &str) -> anyhow::Result<Share> {
+    let numbers = text.split_once('/').and_then(|(number, of)| Some((number.parse().ok()?, of.parse().ok()?)));
+    numbers
+        .and_then(|(number, of)| Share::new(number, of))
+        .with_context(|| format!("--share {text:?}: give K/N with K from 0 and below N, such as 0/4"))
+}
+
+fn start_unix_ns(at: Timestamp) -> anyhow::Result<u64> {
+    u64::try_from(at.as_nanosecond()).ok().with_context(|| format!("--start-at {at}: give a moment that is to come"))
 }
 
 /// How HTTP is spoken with the servers that the flags name.
