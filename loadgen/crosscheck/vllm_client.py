@@ -5,25 +5,60 @@ installed (PyTorch and Triton) are stood in for by empty ones, which the client 
 run as they are.
 """
 
+import abc
 import argparse
 import asyncio
 import importlib.abc
 import importlib.machinery
 import sys
+import types
 from unittest.mock import MagicMock
 
 STOOD_IN_FOR = {"torch", "torchvision", "torchaudio", "triton"}
 
 
-class StandIn(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+class HasAnything(abc.ABCMeta):
+    """Classes with whatever attribute is asked for; of abstract classes' kind, so that they can be mixed with those."""
+
+    def __getattr__(cls, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return MagicMock(name=f"{cls.__name__}.{name}")
+
+
+class AnyClass(metaclass=HasAnything):
+    """What classes of a stood-in module derive from: they can be made of anything and have any method."""
+
+    def __init__(self, *_, **__):
+        pass
+
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return MagicMock(name=name)
+
+
+class StandIn(types.ModuleType):
+    """A module that has whatever is asked for: classes that can be inherited from, and things that can be called."""
+
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        found = HasAnything(name, (AnyClass,), {}) if name[0].isupper() else MagicMock(name=f"{self.__name__}.{name}")
+        setattr(self, name, found)
+        return found
+
+
+class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in STOOD_IN_FOR:
             return importlib.machinery.ModuleSpec(name, self, is_package=True)
         return None
 
     def create_module(self, spec):
-        module = MagicMock(name=spec.name)
-        module.__name__, module.__path__, module.__spec__, module.__version__ = spec.name, [], spec, "2.9.0"
+        module = StandIn(spec.name)
+        # A version that is too old for transformers, which then does without PyTorch.
+        module.__path__, module.__version__ = [], "1.0"
         return module
 
     def exec_module(self, module):
@@ -31,7 +66,7 @@ class StandIn(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 def main():
-    sys.meta_path.insert(0, StandIn())
+    sys.meta_path.insert(0, Finder())
     from vllm.benchmarks.serve import add_cli_args, main_async
 
     parser = argparse.ArgumentParser()
