@@ -20,7 +20,6 @@ pub struct Load {
     /// Requests per second, when they come by themselves.
     pub rate: Option<f64>,
     pub chunks: usize,
-    pub detailed: bool,
 }
 
 /// What a client says that it measured.
@@ -124,16 +123,13 @@ impl Client {
     }
 
     fn command(&self, base_url: &str, load: &Load, out: &Path) -> anyhow::Result<Command> {
-        let Load { requests, in_flight, rate, chunks, detailed } = load;
+        let Load { requests, in_flight, rate, chunks } = load;
         let in_flight = in_flight.unwrap_or(*requests);
         let command = match self {
             Client::Ours => {
                 let mut command = pinned(CLIENT_CORE, env::current_exe()?);
                 command.args(["ours", "--base-url", base_url]).args(vllm_flags(load));
-                command.arg("--client-file").arg(out.join("client.json")).arg("--disable-tqdm");
-                if *detailed {
-                    command.arg("--save-detailed");
-                }
+                command.arg("--client-file").arg(out.join("client.json")).args(["--disable-tqdm", "--save-detailed"]);
                 match rate {
                     Some(rate) => command.arg("--request-rate").arg(rate.to_string()),
                     None => command.arg("--max-concurrency").arg(in_flight.to_string()),
