@@ -22,6 +22,8 @@ MODEL = "m"
 HERE = Path(__file__).parent
 # A token a byte: clients that insist on a tokeniser find one without network.
 TOKENIZER = HERE / "tokenizer"
+# What the simulator takes for a token of text; to the tokeniser above they are as many tokens.
+BYTES_PER_TOKEN = 4
 
 
 def ours(options, url, out):
@@ -52,7 +54,7 @@ def vllm_figures(out):
 def aiperf(options, url, out):
     command = shlex.split(options.aiperf) + shlex.split(
         f"profile --model {MODEL} --url {url} --endpoint-type completions --streaming --ui none --no-server-metrics "
-        f"--no-gpu-telemetry --use-server-token-count --isl {options.input_tokens} --osl {options.output_tokens} "
+        f"--no-gpu-telemetry --use-server-token-count --isl {options.input_tokens * BYTES_PER_TOKEN} --osl {options.output_tokens} "
         f"--extra-inputs ignore_eos:true --concurrency {options.concurrency} --request-count {options.requests} "
         f"--tokenizer {TOKENIZER} --artifact-dir {out}"
     )
@@ -73,7 +75,7 @@ def guidellm(options, url, out):
         "--profile", f"kind=concurrent,streams={options.concurrency}",
         "--constraint", f"kind=max_requests,count={options.requests}",
         "--tokenizer", f"kind=huggingface_auto,model={TOKENIZER}",
-        "--data", f"kind=synthetic_text,prompt_tokens={options.input_tokens},output_tokens={options.output_tokens}",
+        "--data", f"kind=synthetic_text,prompt_tokens={options.input_tokens * BYTES_PER_TOKEN},output_tokens={options.output_tokens}",
         "--output", f"kind=json,path={report}",
         "--disable-console",
     ]  # fmt: skip
