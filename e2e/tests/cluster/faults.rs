@@ -1,7 +1,7 @@
 //! What goes wrong around a campaign: references, deletion, an operator that dies, servers that are lost, a person who
 //! changes their mind.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context, ensure};
 use k8s_openapi::api::core::v1::Pod;
@@ -13,9 +13,9 @@ use serde_json::json;
 use teebench_api::{
     campaign::BenchmarkCampaign, conditions::types, files::run::Verdict, run::BenchmarkRun, validate::CampaignFile,
 };
-use teebench_e2e::cluster::{OPERATOR_NAMESPACE, Suite, campaign_file, measured, reason_of, side_by_side};
+use teebench_e2e::cluster::{OPERATOR_NAMESPACE, Suite, campaign_file, eventually, measured, reason_of, side_by_side};
 
-/// A campaign of one arm and one policy by this name: four runs.
+/// A campaign of one arm and one policy by this name: four runs of some seconds each, so that there is time to interfere.
 fn small(name: &str) -> anyhow::Result<CampaignFile> {
     let (mut file, _) = campaign_file("simulator")?;
     file.campaign.metadata.name = Some(name.to_owned());
@@ -24,6 +24,9 @@ fn small(name: &str) -> anyhow::Result<CampaignFile> {
     spec.comparison = None;
     spec.headline = None;
     spec.routers.retain(|router| router.name != "least-loaded");
+    for experiment in &mut spec.experiments {
+        experiment.output_tokens = vec![256];
+    }
     file.policies.retain(|policy, _| policy == "hr-tree");
     Ok(file)
 }
@@ -38,10 +41,17 @@ fn is_running(campaign: &BenchmarkCampaign) -> bool {
     progress.is_some_and(|progress| progress.current_run.is_some())
 }
 
-/// Waits until a run has ended and the next is executed.
+/// Waits until a run has ended and the load of the next is executed.
 async fn in_the_midst(suite: &Suite, name: &str) -> anyhow::Result<()> {
-    let is_amidst = |campaign: &BenchmarkCampaign| runs_that_ended(campaign) >= 1 && is_running(campaign);
-    suite.campaign_until(name, "the second run is executed", is_amidst).await.map(|_| ())
+    let first_has_ended = |campaign: &BenchmarkCampaign| runs_that_ended(campaign) >= 1;
+    suite.campaign_until(name, "the first run has ended", first_has_ended).await?;
+    eventually("the load of the next run is executed", Duration::from_secs(60), async || {
+        let pods = suite.of_campaign::<Pod>(name).await.map_err(|error| format!("{error:#}"))?;
+        let load = pods.iter().filter(|pod| pod.labels()["app.kubernetes.io/component"] == "load");
+        let phases: Vec<_> = load.filter_map(|pod| pod.status.as_ref()?.phase.as_deref()).collect();
+        if phases.contains(&"Running") && phases.contains(&"Succeeded") { Ok(()) } else { Err(format!("{phases:?}")) }
+    })
+    .await
 }
 
 /// Valid runs by what was planned, each with the number of times that it counts.

@@ -66,10 +66,12 @@ async fn a_load_generator_out_of_memory_is_told_and_its_run_fails() -> anyhow::R
         file.campaign.metadata.name = Some(NAME.to_owned());
         let spec = &mut file.campaign.spec;
         spec.routers.retain(|router| router.name == "direct");
-        // The prompts alone take more than that.
-        let random = spec.experiments.iter_mut().find_map(|experiment| experiment.dataset.random.as_mut());
-        let random = random.context("the campaign's prompts are random")?;
-        (random.prompts, random.input_tokens) = (100_000, vec![1024]);
+        // Prompts and answers take little; two thousand connections at once take more than that.
+        let experiment = spec.experiments.first_mut().context("the campaign has an experiment")?;
+        experiment.load.max_concurrency = vec![2000];
+        if let Some(random) = &mut experiment.dataset.random {
+            random.prompts = 4000;
+        }
         spec.load_generator.resources =
             Some(ServerResources { cpu: "100m".to_owned(), memory: "16Mi".to_owned(), shared_memory: None });
         spec.failure_policy.attempts_per_run = 1;
