@@ -11,7 +11,7 @@ use serde_json::json;
 use support::{Tree, edit, first_run};
 use teebench_analysis::{
     quick_metrics,
-    read::{Attempt, ReadError, campaigns, read_bench},
+    read::{Attempt, ReadError, campaigns, read_bench, read_benches},
     summary::{RunState, summarise},
 };
 use teebench_api::campaign::Metric;
@@ -133,4 +133,52 @@ fn metrics_that_a_file_does_not_have_are_absent(#[case] name: &str) {
     let metrics = quick_metrics(&data(name)).unwrap();
     assert!(metrics.contains_key(&Metric::OutputThroughput));
     assert!(!metrics.contains_key(&Metric::MedianTtft));
+}
+
+#[rstest]
+#[case::as_metadata("\"true\"", true)]
+#[case::as_a_truth_value("true", true)]
+#[case::denied("\"false\"", false)]
+fn a_result_that_names_the_simulator_is_read(#[case] written: &str, #[case] expected: bool) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("bench.json");
+    let text = fs::read_to_string(data("v0.32.0_custom_notdetailed.json")).unwrap();
+    fs::write(&path, text.replacen('{', &format!("{{\"simulated\": {written}, "), 1)).unwrap();
+    assert_eq!(read_bench(&path).unwrap().account.simulated, expected);
+}
+
+#[test]
+fn appended_results_are_all_read_and_refused_where_one_is_wanted() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("bench.json");
+    let texts = ["v0.11.0_openai_rate10_gamma.json", "v0.32.0_openai_rampup.json"]
+        .map(|name| fs::read_to_string(data(name)).unwrap());
+    fs::write(&path, texts.join("\n")).unwrap();
+    let completed: Vec<u64> = read_benches(&path).unwrap().iter().map(|result| result.completed).collect();
+    assert_eq!(completed, [20, 20]);
+    assert!(read_bench(&path).unwrap_err().to_string().contains("holds 2 results (--append-result)"));
+}
+
+#[rstest]
+#[case::an_old_goodput("request_goodput", "request_goodput:")]
+fn names_of_older_versions_are_known(#[case] now: &str, #[case] then: &str) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("bench.json");
+    let text = fs::read_to_string(data("v0.11.0_openai_rate10_gamma.json")).unwrap();
+    fs::write(&path, text.replace(&format!("\"{now}\""), &format!("\"{then}\""))).unwrap();
+    assert_eq!(
+        read_bench(&path).unwrap().request_goodput,
+        read_bench(&data("v0.11.0_openai_rate10_gamma.json")).unwrap().request_goodput
+    );
+}
+
+#[test]
+fn a_negative_time_is_refused_with_its_place() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("bench.json");
+    fs::copy(data("v0.32.0_openai_rampup.json"), &path).unwrap();
+    edit(&path, |file| file["ttfts"][3] = json!(-0.1));
+    assert!(
+        read_bench(&path).unwrap_err().to_string().contains("ttfts has -0.1 at index 3; a time cannot be negative")
+    );
 }

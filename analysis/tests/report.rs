@@ -132,7 +132,8 @@ fn the_format_follows_the_flag_and_then_the_files_name(
     let directory = tempfile::tempdir().unwrap();
     Tree { repetitions: 1, ..small() }.write(directory.path());
     let out = directory.path().join(name);
-    let args = Args { paths: vec![directory.path().to_owned()], out: Some(out.clone()), output };
+    let args =
+        Args { paths: vec![directory.path().to_owned()], out: Some(out.clone()), output, mode: None, skip_bad: false };
     assert_eq!(run(args).unwrap(), ExitCode::SUCCESS);
     let written = std::fs::read_to_string(out).unwrap();
     assert!(written.starts_with(begins), "{}", &written[..60]);
@@ -141,6 +142,6 @@ fn the_format_follows_the_flag_and_then_the_files_name(
 #[test]
 fn no_campaign_is_bad_input() {
     let directory = tempfile::tempdir().unwrap();
-    let args = Args { paths: vec![directory.path().to_owned()], out: None, output: None };
+    let args = Args { paths: vec![directory.path().to_owned()], out: None, output: None, mode: None, skip_bad: false };
     assert_eq!(run(args).unwrap(), ExitCode::from(2));
 }

@@ -55,6 +55,10 @@ enum Command {
     Validate(validate::Args),
     /// Report results as text, HTML, JSON, CSV or Markdown.
     Report(teebench_analysis::Args),
+    /// Write a campaign's runs as the notebook's tree of result files.
+    Export(teebench_analysis::ExportArgs),
+    /// Make results of the notebook's tree of result files.
+    Import(teebench_analysis::ImportArgs),
     /// Copy a campaign's results from the cluster to a directory.
     Fetch(fetch::Args),
     /// Write the custom resource definitions.
@@ -88,6 +92,8 @@ impl Cli {
             Command::Plan(args) => plan::run(&args),
             Command::Validate(args) => validate::run(&args),
             Command::Report(args) => teebench_analysis::run(args),
+            Command::Export(args) => teebench_analysis::export(args),
+            Command::Import(args) => teebench_analysis::import(args),
             Command::Fetch(args) => fetch::run(args),
             Command::Crds(args) => crds::run(&args),
             Command::Dataset(args) => teebench_loadgen::dataset::command::run(&args),

@@ -6,6 +6,7 @@ pub mod measure;
 mod quick;
 mod run;
 
+pub(crate) use self::run::{bench_metrics, measure_surroundings};
 pub use self::{
     measure::{Direction, Measure, Statistic},
     quick::{planner_metrics, quick_metrics},

@@ -65,10 +65,20 @@ pub fn measure_run(
     energy: Option<&EnergyFile>,
 ) -> RunMetrics {
     let mut metrics = bench_metrics(bench, slo);
+    measure_surroundings(&mut metrics, servers, client, energy);
+    metrics
+}
+
+/// Adds what the servers, the client's account and the energy file tell.
+pub(crate) fn measure_surroundings(
+    metrics: &mut RunMetrics,
+    servers: &[ServerRecord],
+    client: Option<&ClientFile>,
+    energy: Option<&EnergyFile>,
+) {
     metrics.record(client_metrics(client));
     metrics.record([(Measure::PrefixHitRate, prefix_hit_rate(servers))]);
     metrics.record(energy_metrics(energy));
-    metrics
 }
 
 /// Metrics of a result file alone.

@@ -4,14 +4,12 @@
 //! The file is parsed in one pass into flat arrays: the gaps between tokens of all requests stand in one vector, and
 //! generated texts are skipped without a copy. No tree of values is built.
 
-use std::{fmt, path::Path};
+mod raw;
 
-use serde::{
-    Deserialize, Deserializer,
-    de::{Error as _, SeqAccess, Visitor},
-};
+use std::{fs, path::Path};
 
-use super::{ReadError, json::read_json};
+use self::raw::RawBench;
+use super::ReadError;
 
 /// A result file. Times are seconds, rates per second.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,8 +38,37 @@ pub struct BenchFile {
     pub output_throughput: f64,
     /// Prompt and output tokens per second.
     pub total_token_throughput: f64,
+    /// What the client says of itself and sums up.
+    pub account: Account,
     /// Figures per request, of a detailed file.
     pub details: Option<Details>,
+}
+
+/// What a client says of itself and its own sums, as far as its version writes them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Account {
+    /// The model, as the server calls it.
+    pub model_id: Option<String>,
+    /// Local end of the run, as `YYYYMMDD-HHMMSS`.
+    pub date: Option<String>,
+    /// Shape of the gamma distributed gaps between arrivals.
+    pub burstiness: Option<f64>,
+    /// Most requests in flight within one second.
+    pub max_concurrent_requests: Option<u64>,
+    /// Mean time per output token after the first, in milliseconds.
+    pub mean_tpot_ms: Option<f64>,
+    /// Median time to the first token, in milliseconds.
+    pub median_ttft_ms: Option<f64>,
+    /// Median gap between tokens, in milliseconds.
+    pub median_itl_ms: Option<f64>,
+    /// What `--metadata tee_mode=...` says.
+    pub tee_mode: Option<String>,
+    /// What `--metadata repetition=...` says.
+    pub repetition: Option<u32>,
+    /// Whether the server was the simulator, as `--metadata simulated=true` says.
+    pub simulated: bool,
+    /// Prompt tokens of each request, of a detailed file.
+    pub input_tokens: Option<Vec<u64>>,
 }
 
 /// Figures per request, failed ones too; all arrays but the gaps have one entry a request.
@@ -115,214 +142,36 @@ impl Details {
     }
 }
 
-/// Reads a result file.
+/// Reads a file with one result.
 ///
 /// # Errors
-/// When it cannot be read, is no result file, or its arrays differ in length.
+/// When it cannot be read, is no result file, holds several results, or contradicts itself.
 pub fn read_bench(path: &Path) -> Result<BenchFile, ReadError> {
-    let raw: RawBench = read_json(path, "result file")?;
-    raw.checked().map_err(|reason| ReadError::Contradiction { path: path.to_owned(), reason })
-}
-
-#[derive(Deserialize)]
-struct RawBench {
-    num_prompts: u64,
-    request_rate: Rate,
-    #[serde(default)]
-    max_concurrency: Option<u64>,
-    duration: f64,
-    completed: u64,
-    #[serde(default)]
-    failed: Option<u64>,
-    total_input_tokens: u64,
-    total_output_tokens: u64,
-    request_throughput: f64,
-    #[serde(default)]
-    request_goodput: Option<f64>,
-    output_throughput: f64,
-    total_token_throughput: f64,
-    #[serde(default)]
-    output_lens: Option<Vec<u64>>,
-    #[serde(default)]
-    ttfts: Option<Vec<f64>>,
-    #[serde(default)]
-    itls: Option<Gaps>,
-    #[serde(default)]
-    latencies: Option<Vec<f64>>,
-    #[serde(default)]
-    start_times: Option<Vec<f64>>,
-    #[serde(default)]
-    errors: Option<Vec<Failed>>,
-}
-
-impl RawBench {
-    fn checked(self) -> Result<BenchFile, String> {
-        let Self {
-            num_prompts,
-            request_rate: Rate(request_rate),
-            max_concurrency,
-            duration,
-            completed,
-            failed,
-            total_input_tokens,
-            total_output_tokens,
-            request_throughput,
-            request_goodput,
-            output_throughput,
-            total_token_throughput,
-            output_lens,
-            ttfts,
-            itls,
-            latencies,
-            start_times,
-            errors,
-        } = self;
-        let details = match (ttfts, itls, output_lens, errors) {
-            (Some(ttfts_s), Some(Gaps { gaps_s, ends }), Some(output_tokens), Some(errors)) => Some(Details {
-                output_tokens,
-                ttfts_s,
-                gaps_s,
-                gap_ends: ends,
-                latencies_s: latencies,
-                starts_s: start_times,
-                failed: errors.into_iter().map(|Failed(failed)| failed).collect(),
-            }),
-            (None, None, None, None) => None,
-            _ => return Err("has some of ttfts, itls, output_lens and errors, but not all four".to_owned()),
-        };
-        if let Some(details) = &details {
-            same_lengths(details)?;
-            let answered = details.failed.iter().filter(|failed| !**failed).count();
-            if answered as u64 != completed {
-                return Err(format!("completed is {completed}, but {answered} requests have an empty error"));
-            }
+    let mut results = read_benches(path)?;
+    match (results.pop(), results.len()) {
+        (Some(result), 0) => Ok(result),
+        (found, before) => {
+            let reason = match before + usize::from(found.is_some()) {
+                0 => "is empty, and so not a valid result file".to_owned(),
+                count => format!("holds {count} results (--append-result) where one is wanted"),
+            };
+            Err(ReadError::Contradiction { path: path.to_owned(), reason })
         }
-        Ok(BenchFile {
-            num_prompts,
-            request_rate,
-            max_concurrency,
-            duration,
-            completed,
-            failed,
-            total_input_tokens,
-            total_output_tokens,
-            request_throughput,
-            request_goodput,
-            output_throughput,
-            total_token_throughput,
-            details,
+    }
+}
+
+/// Reads all results of a file, to which `--append-result` adds one after the other.
+///
+/// # Errors
+/// When it cannot be read, or one of its results is cut off, is none, or contradicts itself.
+pub fn read_benches(path: &Path) -> Result<Vec<BenchFile>, ReadError> {
+    let bytes = fs::read(path).map_err(|source| ReadError::Io { path: path.to_owned(), source })?;
+    serde_json::Deserializer::from_slice(&bytes)
+        .into_iter::<RawBench>()
+        .map(|raw| {
+            let raw =
+                raw.map_err(|source| ReadError::Malformed { path: path.to_owned(), what: "result file", source })?;
+            raw.checked().map_err(|reason| ReadError::Contradiction { path: path.to_owned(), reason })
         })
-    }
-}
-
-fn same_lengths(details: &Details) -> Result<(), String> {
-    let Details { output_tokens, ttfts_s, gaps_s: _, gap_ends, latencies_s, starts_s, failed } = details;
-    let expected = ttfts_s.len();
-    [
-        ("itls", Some(gap_ends.len())),
-        ("output_lens", Some(output_tokens.len())),
-        ("errors", Some(failed.len())),
-        ("latencies", latencies_s.as_ref().map(Vec::len)),
-        ("start_times", starts_s.as_ref().map(Vec::len)),
-    ]
-    .into_iter()
-    .find_map(|(name, found)| found.filter(|found| *found != expected).map(|found| (name, found)))
-    .map_or(Ok(()), |(name, found)| Err(format!("ttfts has {expected} entries and {name} has {found}")))
-}
-
-/// A rate: a number, or `"inf"`.
-struct Rate(Option<f64>);
-
-impl<'de> Deserialize<'de> for Rate {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct RateVisitor;
-        impl Visitor<'_> for RateVisitor {
-            type Value = Rate;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a rate in requests per second, or \"inf\"")
-            }
-            fn visit_f64<E: serde::de::Error>(self, rate: f64) -> Result<Rate, E> {
-                Ok(Rate(Some(rate)))
-            }
-            fn visit_u64<E: serde::de::Error>(self, rate: u64) -> Result<Rate, E> {
-                Ok(Rate(Some(rate as f64)))
-            }
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Rate, E> {
-                if text == "inf" {
-                    Ok(Rate(None))
-                } else {
-                    Err(E::invalid_value(serde::de::Unexpected::Str(text), &self))
-                }
-            }
-        }
-        deserializer.deserialize_any(RateVisitor)
-    }
-}
-
-/// All requests' gaps, one after the other, and where each one's end.
-struct Gaps {
-    gaps_s: Vec<f64>,
-    ends: Vec<usize>,
-}
-
-impl<'de> Deserialize<'de> for Gaps {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct GapsVisitor;
-        impl<'de> Visitor<'de> for GapsVisitor {
-            type Value = Gaps;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list of gaps for each request")
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut requests: A) -> Result<Gaps, A::Error> {
-                let mut gaps = Gaps { gaps_s: Vec::new(), ends: Vec::new() };
-                while requests.next_element_seed(Append(&mut gaps.gaps_s))?.is_some() {
-                    gaps.ends.push(gaps.gaps_s.len());
-                }
-                Ok(gaps)
-            }
-        }
-        deserializer.deserialize_seq(GapsVisitor)
-    }
-}
-
-/// Appends one request's gaps to those before.
-struct Append<'a>(&'a mut Vec<f64>);
-
-impl<'de> serde::de::DeserializeSeed<'de> for Append<'_> {
-    type Value = ();
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_seq(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Append<'_> {
-    type Value = ();
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of seconds")
-    }
-    fn visit_seq<A: SeqAccess<'de>>(self, mut gaps: A) -> Result<(), A::Error> {
-        while let Some(gap) = gaps.next_element()? {
-            self.0.push(gap);
-        }
-        Ok(())
-    }
-}
-
-/// Whether a request's error is anything but the empty string.
-struct Failed(bool);
-
-impl<'de> Deserialize<'de> for Failed {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct FailedVisitor;
-        impl Visitor<'_> for FailedVisitor {
-            type Value = Failed;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an error's text")
-            }
-            fn visit_str<E: serde::de::Error>(self, error: &str) -> Result<Failed, E> {
-                Ok(Failed(!error.is_empty()))
-            }
-        }
-        deserializer.deserialize_str(FailedVisitor).map_err(D::Error::custom)
-    }
+        .collect()
 }

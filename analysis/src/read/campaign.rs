@@ -44,9 +44,14 @@ impl Campaign {
             .into_par_iter()
             .map(|(id, attempt, path)| StoredRun::read(id, attempt, &path, &plan, &plan_sha256))
             .collect();
+        Ok(Self::assemble(directory.to_owned(), &planned, &decisions, runs))
+    }
+
+    /// Puts a campaign together from its parts.
+    pub(crate) fn assemble(directory: PathBuf, planned: &Plan, decisions: &[Decision], runs: Vec<StoredRun>) -> Self {
         let outcomes: Vec<AttemptOutcome> = runs.iter().filter_map(outcome).collect();
-        let counted = counted_attempts(&planned, &decisions, &outcomes);
-        Ok(Self { directory: directory.to_owned(), plan, plan_sha256, runs, counted })
+        let counted = counted_attempts(planned, decisions, &outcomes);
+        Self { directory, plan: effective(planned, decisions), plan_sha256: planned.digest(), runs, counted }
     }
 
     /// The name of its directory.

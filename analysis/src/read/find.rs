@@ -29,6 +29,12 @@ pub fn campaigns(paths: &[PathBuf]) -> Result<Vec<Campaign>, ReadError> {
     directories.iter().map(|directory| Campaign::read(directory)).collect()
 }
 
+/// Whether a path is a campaign's directory or has one directly below.
+#[must_use]
+pub fn holds_campaign(path: &Path) -> bool {
+    campaign_directories(path).is_ok()
+}
+
 fn campaign_directories(path: &Path) -> Result<Vec<PathBuf>, ReadError> {
     if path.join(PLAN).is_file() {
         return Ok(vec![path.to_owned()]);
@@ -39,7 +45,7 @@ fn campaign_directories(path: &Path) -> Result<Vec<PathBuf>, ReadError> {
 }
 
 /// Directories directly under `path`, by name.
-pub(super) fn subdirectories(path: &Path) -> Result<Vec<PathBuf>, ReadError> {
+pub(crate) fn subdirectories(path: &Path) -> Result<Vec<PathBuf>, ReadError> {
     let mut found = Vec::new();
     for entry in fs::read_dir(path).map_err(at(path))? {
         let entry = entry.map_err(at(path))?.path();

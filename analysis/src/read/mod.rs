@@ -7,6 +7,7 @@ pub mod bench;
 mod campaign;
 mod find;
 mod json;
+pub mod power;
 mod run;
 
 use std::{io, path::PathBuf};
@@ -14,17 +15,21 @@ use std::{io, path::PathBuf};
 use teebench_api::plan::next::LogError;
 
 pub use self::{
-    bench::read_bench,
+    bench::{read_bench, read_benches},
     campaign::Campaign,
-    find::campaigns,
+    find::{campaigns, holds_campaign},
+    power::read_power,
     run::{Attempt, ReadRun, StoredRun},
 };
+pub(crate) use self::{find::subdirectories, json::read_json};
 
 /// Why results cannot be read.
 #[derive(thiserror::Error, Debug)]
 pub enum ReadError {
     /// No campaign is there.
-    #[error("{path}: no campaign here nor one level below; give a directory that has plan.json, or the one above it")]
+    #[error(
+        "{path}: no campaign here nor one level below, and no result file; give a directory that has plan.json, or the one above it"
+    )]
     NoCampaign {
         /// What was given.
         path: PathBuf,

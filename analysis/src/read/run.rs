@@ -25,6 +25,8 @@ pub struct StoredRun {
     pub id: RunId,
     /// Number of the attempt, by its path.
     pub attempt: u32,
+    /// Path of its directory, or of its result file in a notebook's tree, relative to the campaign's directory.
+    pub path: String,
     /// What was found.
     pub content: Attempt,
 }
@@ -64,13 +66,8 @@ impl StoredRun {
         } else {
             Attempt::Uncommitted
         };
-        Self { id, attempt, content }
-    }
-
-    /// Path of the attempt's directory, relative to the campaign's.
-    #[must_use]
-    pub fn path(&self) -> String {
-        format!("runs/{}", self.id.attempt_path(self.attempt))
+        let path = format!("runs/{}", id.attempt_path(attempt));
+        Self { id, attempt, path, content }
     }
 }
 

@@ -1,5 +1,6 @@
 //! A summary for people: text, one HTML page, and tables.
 
+mod analyses;
 mod csv;
 mod html;
 mod markdown;
@@ -7,6 +8,7 @@ mod svg;
 mod text;
 
 pub use self::{
+    analyses::{Mode, analyses_csv, analyses_json, analyses_markdown, analyses_text},
     csv::csv,
     html::{Links, html},
     markdown::markdown,

@@ -9,6 +9,8 @@ pub mod cliff;
 pub mod effect;
 pub mod equivalence;
 pub mod holm;
+pub mod knee;
+pub mod numpy;
 pub mod percentile;
 pub mod permutation;
 pub mod student;
@@ -24,6 +26,7 @@ pub use self::{
     effect::{Effect, EffectError, Margin, Observations, Options, PValue, Verdict, estimate},
     equivalence::two_one_sided,
     holm::holm,
+    knee::{Knee, LoadLevel, knee},
     paired::mean_interval,
     percentile::{minimum_requests, percentile_of_sorted},
     permutation::{least_sign_flip_p, sign_flip},

@@ -249,7 +249,7 @@ fn entry(judged: &Judged<'_>) -> RunEntry {
     };
     RunEntry {
         source: judged.source,
-        path: judged.run.path(),
+        path: judged.run.path.clone(),
         experiment: id.experiment.clone(),
         condition: id.condition.clone(),
         cell: CellName { arm: id.arm.clone(), router: id.router.clone() },

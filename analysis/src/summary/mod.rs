@@ -14,6 +14,7 @@ mod notes;
 mod parity;
 mod results;
 
+pub(crate) use self::contrasts::baseline_router;
 pub use self::{
     build::{directories_by_group, summarise},
     format::{amount, number, percent_interval, signed_percent},

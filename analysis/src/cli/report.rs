@@ -10,9 +10,10 @@ use std::{
 use anyhow::Context as _;
 use clap::ValueEnum;
 
+use super::{inputs, refused};
 use crate::{
-    read::campaigns,
-    report::{self, Links},
+    notebook::analyses::{Row, analyse},
+    report::{self, Links, Mode},
     summary::summarise,
 };
 
@@ -20,8 +21,8 @@ use crate::{
 #[derive(clap::Args, Clone, Debug)]
 #[command(before_help = "Example: teebench report results/ --out results/report.html")]
 pub struct Args {
-    /// Directories of campaigns, or directories one above them. Campaigns of the same plan are merged, so that arms run
-    /// apart are reported together
+    /// Directories of campaigns, or directories one above them; trees of the notebook; result files of `vllm bench
+    /// serve`, or a directory of them. Campaigns of the same plan are merged, so that arms run apart are reported together
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
 
@@ -32,6 +33,15 @@ pub struct Args {
     /// Format of the report [default: text on standard output, html with --out]
     #[arg(short, long, value_enum)]
     pub output: Option<Format>,
+
+    /// For trees: the notebook's analyses as the notebook has them, as they should be, or both with the reason for each
+    /// difference [default: the report, with corrected figures]
+    #[arg(long, value_enum)]
+    pub mode: Option<Mode>,
+
+    /// Leave out files that cannot be used
+    #[arg(long)]
+    pub skip_bad: bool,
 }
 
 /// A report's format.
@@ -66,14 +76,27 @@ impl Format {
 /// # Errors
 /// When the report cannot be written.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let Args { paths, out, output } = args;
-    let campaigns = match campaigns(&paths) {
-        Ok(campaigns) => campaigns,
-        Err(error) => {
-            eprintln!("{}", error.in_one_line());
-            return Ok(ExitCode::from(2));
-        }
+    let Args { paths, out, output, mode, skip_bad } = args;
+    let inputs = match inputs::read(&paths, skip_bad) {
+        Ok(inputs) => inputs,
+        Err(reason) => return Ok(refused(&reason)),
     };
+    if let Some(mode) = mode {
+        if inputs.trees.is_empty() {
+            return Ok(refused("--mode is for trees of the notebook; make one of a campaign by teebench export"));
+        }
+        let format = output.unwrap_or_else(|| out.as_deref().map_or(Format::Text, Format::of_file));
+        let rows: Vec<Row> = inputs.trees.iter().flat_map(analyse).collect();
+        let text = match format {
+            Format::Text => report::analyses_text(&rows, mode),
+            Format::Csv => report::analyses_csv(&rows, mode),
+            Format::Markdown => report::analyses_markdown(&rows, mode),
+            Format::Json => report::analyses_json(&rows, mode),
+            Format::Html => return Ok(refused("--mode writes text, csv, markdown or json; choose one by --output")),
+        };
+        return write(out, &text);
+    }
+    let campaigns = inputs.campaigns;
     let format = output.unwrap_or_else(|| out.as_deref().map_or(Format::Text, Format::of_file));
     let page_directory = out.as_deref().and_then(Path::parent).filter(|directory| !directory.as_os_str().is_empty());
     let summary = summarise(&campaigns);
@@ -84,6 +107,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         Format::Csv => report::csv(&summary),
         Format::Markdown => report::markdown(&summary),
     };
+    write(out, &text)
+}
+
+fn write(out: Option<PathBuf>, text: &str) -> anyhow::Result<ExitCode> {
     match out {
         Some(path) => fs::write(&path, text).with_context(|| format!("{}: cannot write the report", path.display()))?,
         None => std::io::stdout().lock().write_all(text.as_bytes()).context("cannot write to standard output")?,
