@@ -8,6 +8,7 @@ mod loadgen;
 mod plan;
 mod run;
 mod validate;
+mod verify;
 mod weights;
 
 use std::{
@@ -55,6 +56,8 @@ enum Command {
     Validate(validate::Args),
     /// Report results as text, HTML, JSON, CSV or Markdown.
     Report(teebench_analysis::Args),
+    /// Verify that results are unchanged and that their evidence supports what they claim.
+    Verify(verify::Args),
     /// Copy a campaign's results from the cluster to a directory.
     Fetch(fetch::Args),
     /// Write the custom resource definitions.
@@ -88,6 +91,7 @@ impl Cli {
             Command::Plan(args) => plan::run(&args),
             Command::Validate(args) => validate::run(&args),
             Command::Report(args) => teebench_analysis::run(args),
+            Command::Verify(args) => verify::run(&args),
             Command::Fetch(args) => fetch::run(args),
             Command::Crds(args) => crds::run(&args),
             Command::Dataset(args) => teebench_loadgen::dataset::command::run(&args),
