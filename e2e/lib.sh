@@ -1,10 +1,12 @@
-# What `run` and `bench` share: where the cluster is, how images get there, how the chart is installed.
-# shellcheck shell=bash
+# What `run` and `bench` share: where the cluster is, how images get there, how the chart is installed. Who sources it
+# has set `profile`, of cargo, to debug or release.
+# shellcheck shell=bash disable=SC2154
 
 mode=${E2E_CLUSTER:-namespaces}
 operator_namespace=teebench-system
-target=${CARGO_TARGET_DIR:-target}
-artefacts=$PWD/$target/e2e
+target=$PWD/${CARGO_TARGET_DIR:-target}
+[[ ${CARGO_TARGET_DIR:-} != /* ]] || target=$CARGO_TARGET_DIR
+artefacts=$target/e2e
 export TEEBENCH_CLUSTER=${TEEBENCH_CLUSTER:-teebench-e2e}
 
 die() {
@@ -23,6 +25,20 @@ case $mode in
   *) die "E2E_CLUSTER is \"$mode\": leave it unset, or use kind or current" ;;
 esac
 
+prepare() { # ARGUMENTS: makes the place for archives, and sees to the end of the cluster
+  keep=false
+  [ "${1:-}" != --keep ] || keep=true
+  work=$(mktemp -d)
+  trap ending EXIT
+}
+
+ending() {
+  local code=$?
+  $keep || [ "$mode" = current ] || e2e/cluster/down || code=1
+  rm -rf "$work"
+  exit "$code"
+}
+
 step() { # TITLE COMMAND...
   local title=$1 begun=$SECONDS
   shift
@@ -36,11 +52,16 @@ inside() {
   if [ "$mode" = current ]; then "$@"; else e2e/cluster/enter "$@"; fi
 }
 
-build() {
-  # Before the cluster's network is entered, from which no registry is reachable.
-  cargo build --quiet --bin teebench
-  cargo test --quiet --package teebench-e2e --features cluster --no-run
+# Everything is built before the cluster's network is entered, from which no registry is reachable.
+build_programs() {
+  local flags=()
+  [ "$profile" = debug ] || flags=("--$profile")
+  cargo build --quiet "${flags[@]}" --package teebench --package teebench-e2e --features teebench-e2e/cluster --bins
   [ "$mode" != namespaces ] || e2e/cluster/build >/dev/null
+}
+
+build_tests() {
+  cargo test --quiet --package teebench-e2e --features cluster --no-run
 }
 
 bring_up() {
@@ -48,7 +69,7 @@ bring_up() {
 }
 
 stripped() { # NAME: the path of that program without its symbols
-  cp "$target/debug/$1" "$work/$1"
+  cp "$target/$profile/$1" "$work/$1"
   strip "$work/$1"
   echo "$work/$1"
 }
@@ -85,10 +106,16 @@ install_chart() {
     --set image.repository="${teebench_image%@*}" --set image.digest="${teebench_image#*@}" --wait --timeout 3m >&2
 }
 
+# Runs a command inside that reads what was made ready from its environment.
+told() {
+  # An error names what failed; where in the harness it passed by is noise.
+  RUST_LIB_BACKTRACE=0 E2E_VLLM_IMAGE=$vllm_image E2E_TEEBENCH=$target/$profile/teebench E2E_ARTEFACTS=$artefacts \
+    inside "$@"
+}
+
 run_tests() {
   rm -rf "$artefacts"
   mkdir -p "$artefacts"
-  # An error names what failed; where in the harness it passed by is noise.
-  RUST_LIB_BACKTRACE=0 E2E_VLLM_IMAGE=$vllm_image E2E_TEEBENCH=$PWD/$target/debug/teebench E2E_ARTEFACTS=$artefacts \
-    inside cargo test --quiet --offline --package teebench-e2e --features cluster --test cluster -- --test-threads=2 "$@"
+  told cargo test --quiet --offline --package teebench-e2e --features cluster --test cluster --test permissions -- \
+    --test-threads=2 --show-output "$@"
 }

@@ -115,7 +115,7 @@ impl Caches {
 
 /// Waits until a cache has been filled once. Only the last of several who wait for a cache is woken, and its controller
 /// waits too; so it is asked again.
-async fn filled<K>(cache: &Store<K>)
+pub async fn filled<K>(cache: &Store<K>)
 where
     K: Resource<DynamicType = ()> + Clone + 'static,
 {

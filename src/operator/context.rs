@@ -16,7 +16,7 @@ use teebench_api::{campaign::BenchmarkCampaign, policy::RouterPolicy};
 use super::{
     backoff::Backoff,
     build::Settings,
-    caches::Caches,
+    caches::{self, Caches},
     campaign::{memory::Memory, world::Facts},
     events::Events,
     metrics::Metrics,
@@ -52,6 +52,16 @@ pub struct Context {
     pub wake: UnboundedSender<ObjectRef<BenchmarkCampaign>>,
     /// Asks for a pass over a policy.
     pub wake_policy: UnboundedSender<ObjectRef<RouterPolicy>>,
+}
+
+impl Context {
+    /// Waits until all that is watched has been seen once: what is not there yet must not be taken for gone.
+    pub async fn filled(&self) {
+        self.caches.filled().await;
+        if let Some(nodes) = &self.nodes {
+            caches::filled(nodes).await;
+        }
+    }
 }
 
 /// What probes said, by the pods' uids. A pod's machine and engine do not change while it lives.

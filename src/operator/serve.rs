@@ -121,7 +121,7 @@ async fn operate(args: &Args) -> anyhow::Result<()> {
 
     let contexts: Vec<Arc<Context>> = scopes.iter().map(|(context, ..)| context.clone()).collect();
     let is_ready = tokio::spawn(async move {
-        join_all(contexts.iter().map(|context| context.caches.filled())).await;
+        join_all(contexts.iter().map(|context| context.filled())).await;
         load_pods.set_ready();
         health.set_ready();
         tracing::info!("caches are filled; the operator works");

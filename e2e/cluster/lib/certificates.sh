@@ -1,11 +1,15 @@
 # The cluster's certificate authority, and a kubeconfig for each of its clients.
 # shellcheck shell=bash disable=SC2154 # The variables are those of settings.sh, and `bin`.
 
+# quiet_openssl ARGUMENT...: openssl talks even when all is well.
+quiet_openssl() {
+  local said
+  said=$(openssl "$@" 2>&1) || die "openssl $*: $said"
+}
+
 # certificate NAME SUBJECT [ALTERNATIVE-NAMES]: a key and a certificate signed by the cluster's authority.
 certificate() {
-  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc -days 365 -subj "$2" \
-    -CA "$state/pki/ca.crt" -CAkey "$state/pki/ca.key" -keyout "$state/pki/$1.key" -out "$state/pki/$1.crt" \
-    -extensions leaf -config /dev/stdin 2>/dev/null <<CONFIG
+  cat >"$state/pki/$1.conf" <<CONFIG
 [req]
 distinguished_name = subject
 [subject]
@@ -15,6 +19,9 @@ keyUsage = critical, digitalSignature
 extendedKeyUsage = clientAuth, serverAuth
 ${3:+subjectAltName = $3}
 CONFIG
+  quiet_openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc -days 365 -subj "$2" \
+    -CA "$state/pki/ca.crt" -CAkey "$state/pki/ca.key" -keyout "$state/pki/$1.key" -out "$state/pki/$1.crt" \
+    -extensions leaf -config "$state/pki/$1.conf"
 }
 
 # client NAME SUBJECT: a kubeconfig that carries its certificate with it.
@@ -43,10 +50,10 @@ make_certificates() {
   local name
   mkdir -p "$state/pki" "$state/kubeconfig"
   [ ! -e "$kubeconfig" ] || return 0
-  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc -days 365 -subj "/CN=$cluster" \
-    -keyout "$state/pki/ca.key" -out "$state/pki/ca.crt" 2>/dev/null
-  openssl genrsa -out "$state/pki/service-accounts.key" 2048 2>/dev/null
-  openssl rsa -in "$state/pki/service-accounts.key" -pubout -out "$state/pki/service-accounts.pub" 2>/dev/null
+  quiet_openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc -days 365 -subj "/CN=$cluster" \
+    -keyout "$state/pki/ca.key" -out "$state/pki/ca.crt"
+  quiet_openssl genrsa -out "$state/pki/service-accounts.key" 2048
+  quiet_openssl rsa -in "$state/pki/service-accounts.key" -pubout -out "$state/pki/service-accounts.pub"
   certificate api-server /CN=kube-apiserver "DNS:kubernetes, DNS:kubernetes.default, DNS:kubernetes.default.svc, \
 DNS:kubernetes.default.svc.cluster.local, IP:$api_service_ip, IP:$control_plane_ip"
   certificate kubelet-client /O=system:masters/CN=kube-apiserver-kubelet-client

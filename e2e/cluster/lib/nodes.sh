@@ -39,7 +39,7 @@ start_node_line() {
     exec 9>&-
     cgroup_join "$cluster/$name"
     exec setsid nsenter --net="/run/netns/$cluster.$name" -- \
-      unshare --mount --cgroup -- "$here/lib/in-own-cgroups" \
+      unshare --mount --cgroup -- "$bin/ownroot" "$here/lib/in-own-cgroups" \
       unshare --mount --uts --ipc --pid --fork --kill-child --mount-proc -- \
       "$here/lib/run-node" "$bin" "$node_ip_prefix$index" "$(node_pod_cidr "$index")" "${@:2}"
   ) >>"$state/log/$name.log" 2>&1 </dev/null &

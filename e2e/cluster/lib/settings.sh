@@ -1,7 +1,9 @@
 # Names, places and addresses of the cluster; every script here reads them from this file.
 # shellcheck shell=bash disable=SC2034
 
-set -euo pipefail
+set -Eeuo pipefail
+# Never end without a word, whatever command it is that fails.
+trap 'printf "%s: line %s of %s failed: %s\n" "${0##*/}" "$LINENO" "${BASH_SOURCE[0]##*/}" "$BASH_COMMAND" >&2' ERR
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cluster=${TEEBENCH_CLUSTER:-teebench-e2e}

@@ -5,6 +5,7 @@ mod campaigns;
 mod command;
 mod operator;
 mod suite;
+mod trouble;
 mod wait;
 
 use std::path::PathBuf;

@@ -114,6 +114,14 @@ impl Suite {
         command("kubectl", &[&namespace, arguments].concat()).await
     }
 
+    /// Runs kubectl without a namespace.
+    ///
+    /// # Errors
+    /// kubectl cannot be run.
+    pub async fn kubectl_anywhere(&self, arguments: &[&str]) -> anyhow::Result<Said> {
+        command("kubectl", arguments).await
+    }
+
     /// Runs teebench.
     ///
     /// # Errors

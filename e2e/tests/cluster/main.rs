@@ -1,4 +1,9 @@
 //! What teebench promises on a cluster; one module for each part of it. `e2e/run` brings up what they need.
 
 mod crds;
+mod faults;
+mod gateway;
+mod model;
+mod pods;
 mod simulator;
+mod vllm;

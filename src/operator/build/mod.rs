@@ -35,6 +35,7 @@ pub use dataset::dataset_path;
 pub use error::BuildError;
 pub use inputs::{ServerSeen, gateway_input, server_input};
 pub use owner::Owner;
+pub use router::gateway_count;
 pub use settings::Settings;
 pub use weights::{WeightsOrder, weights};
 

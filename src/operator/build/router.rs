@@ -27,7 +27,7 @@ pub(super) const PORTS: [(&str, u16); 3] =
 const DRAIN_SECONDS: u32 = 5;
 
 /// The gateways of the policy that wants most of them; none when no policy has that topology.
-pub(super) fn gateway_count(plan: &Plan) -> Option<u32> {
+pub fn gateway_count(plan: &Plan) -> Option<u32> {
     let gateways = plan.policies.values().filter(|policy| policy.topology == Topology::Gateway);
     gateways.map(|policy| policy.replicas.unwrap_or(1)).max()
 }

@@ -87,6 +87,8 @@ impl Error {
 /// # Errors
 /// A step failed; those before it stand, and another pass does no harm.
 pub async fn reconcile(campaign: Arc<BenchmarkCampaign>, context: Arc<Context>) -> Result<Action, Error> {
+    // The controller waits for the campaigns alone.
+    context.filled().await;
     let started = Instant::now();
     wake_policies(&campaign, &context);
     let uid = campaign.uid().unwrap_or_default();

@@ -13,9 +13,16 @@ use teebench_api::{
 
 use super::pods;
 use crate::{
-    operator::{labels, names},
+    operator::{
+        build,
+        labels::{self, Component},
+        names,
+    },
     store::ledger::{Entry, Event},
 };
+
+/// How long the cluster may take to create a StatefulSet's pods before people are told that they are missing.
+const CREATED_WITHIN_SECONDS: u32 = 10;
 
 /// Containers of a server's pod that may not end during a boot.
 pub const LASTING: [&str; 2] = ["vllm", "router"];
@@ -166,10 +173,14 @@ fn coming_up(
         seen.due.extend(present.iter().map(|arm| entry(arm, Event::Ready, at.now)));
         return Seen { servers: starting, ..seen };
     }
+    let created_by = present.iter().map(|arm| after(arm.started_at, CREATED_WITHIN_SECONDS)).max().unwrap_or(at.now);
+    let is_late = at.now >= created_by;
+    let trouble = trouble.or_else(|| present.iter().find_map(|arm| missing(at, arm).filter(|_| is_late)));
     let seconds = at.plan.spec.engine.ready_timeout_seconds;
     let deadline = present.iter().map(|arm| after(arm.started_at, seconds)).max().unwrap_or(at.now);
     if at.now < deadline {
-        return Seen { servers: starting, trouble, wake_at: Some(deadline), ..seen };
+        let wake_at = if is_late { deadline } else { created_by.min(deadline) };
+        return Seen { servers: starting, trouble, wake_at: Some(wake_at), ..seen };
     }
     let why = trouble.clone().unwrap_or_else(|| "raise spec.engine.readyTimeoutSeconds or see the server's log".into());
     Seen { servers: failed(format!("no token within {seconds} s: {why}")), trouble, ..seen }
@@ -197,11 +208,25 @@ fn is_going(at: &Look<'_>, arm: &OpenArm) -> bool {
     set_of(at, arm).is_none_or(|set| set.metadata.deletion_timestamp.is_some())
 }
 
-/// Whether as many servers are there as were asked for.
+/// Whether as many servers and gateways are there as were asked for.
 fn is_complete(at: &Look<'_>, arm: &OpenArm) -> bool {
-    let is_server =
-        |pod: &&Pod| pod.labels().get(labels::COMPONENT).is_some_and(|name| name == labels::Component::Server.name());
-    pods_of(at, arm).filter(is_server).count() == at.plan.replicas() as usize
+    let gateways = build::gateway_count(at.plan).unwrap_or(0);
+    count(at, arm, Component::Server) == at.plan.replicas() && count(at, arm, Component::Gateway) == gateways
+}
+
+/// How many pods of an arm are there.
+fn count(at: &Look<'_>, arm: &OpenArm, component: Component) -> u32 {
+    let is_component = |pod: &&Pod| pod.labels().get(labels::COMPONENT).is_some_and(|name| name == component.name());
+    u32::try_from(pods_of(at, arm).filter(is_component).count()).unwrap_or(u32::MAX)
+}
+
+/// Pods that the cluster does not even create say nothing themselves.
+fn missing(at: &Look<'_>, arm: &OpenArm) -> Option<String> {
+    let (there, wanted) = (count(at, arm, Component::Server), at.plan.replicas());
+    (there < wanted).then(|| {
+        let name = names::servers(&at.plan.campaign, &arm.arm, arm.boot, arm.generation);
+        format!("StatefulSet {name} has {there} of {wanted} pods; its events say why")
+    })
 }
 
 /// A server that is going, missing, or another than when all were ready: what it held is lost.

@@ -184,3 +184,18 @@ fn a_passed_deadline_ends_the_campaign() {
     assert_eq!(lab.run(), Outcome::DeadlineExceeded);
     assert!(lab.sets.is_empty());
 }
+
+#[test]
+fn pods_that_are_never_created_are_told_as_missing() {
+    let mut lab = Lab::of(SMALL);
+    lab.turn();
+    let mut told = String::new();
+    for _ in 0..15 {
+        // A quota, say, lets no pod be created.
+        lab.pods.clear();
+        lab.now = lab.now.checked_add(SignedDuration::from_secs(1)).unwrap();
+        told = trouble(&lab.step());
+    }
+
+    assert!(told.contains("has 0 of 2 pods"), "{told}");
+}

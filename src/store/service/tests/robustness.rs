@@ -78,20 +78,34 @@ async fn a_length_must_be_said() {
 #[tokio::test]
 async fn one_upload_too_many_is_asked_to_come_again() {
     let lab = Lab::start(Limits { uploads_at_once: 1, ..Limits::default() }).await;
-    let (taken, pieces) = tokio::sync::oneshot::channel::<Bytes>();
-    let body = stream::once(async { Ok::<_, io::Error>(Frame::data(pieces.await.unwrap())) });
-    let request = Request::put(format!("{}/v1/blobs/{}", lab.upload, sha256_hex(b"x")))
-        .header(header::AUTHORIZATION, "Bearer token-1")
-        .header(header::CONTENT_LENGTH, 1)
-        .body(StreamBody::new(body).boxed_unsync())
-        .unwrap();
-    let first = lab.request(request);
+    let (release, released) = tokio::sync::watch::channel(false);
+    let request = || {
+        let mut released = released.clone();
+        let body = stream::once(async move {
+            released.wait_for(|released| *released).await.unwrap();
+            Ok::<_, io::Error>(Frame::data(Bytes::from_static(b"x")))
+        });
+        Request::put(format!("{}/v1/blobs/{}", lab.upload, sha256_hex(b"x")))
+            .header(header::AUTHORIZATION, "Bearer token-1")
+            .header(header::CONTENT_LENGTH, 1)
+            .body(StreamBody::new(body).boxed_unsync())
+            .unwrap()
+    };
+    let first = async {
+        loop {
+            // One of the others may have the only place just now.
+            let answer = lab.request(request()).await;
+            if answer.status != StatusCode::TOO_MANY_REQUESTS {
+                return answer;
+            }
+        }
+    };
     let others = async {
         // The first holds the only place as soon as its token is reviewed.
         loop {
             let answer = lab.send(Method::PUT, &format!("/v1/blobs/{}", sha256_hex(b"y")), "token-2", "y").await;
             if answer.status == StatusCode::TOO_MANY_REQUESTS {
-                taken.send(Bytes::from_static(b"x")).unwrap();
+                release.send(true).unwrap();
                 return answer;
             }
         }
