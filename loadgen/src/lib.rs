@@ -9,8 +9,10 @@ pub mod cli;
 pub mod client;
 pub mod client_file;
 pub mod dataset;
+pub mod merge;
 pub mod record;
 pub mod result_file;
+pub mod saturation;
 pub mod stats;
 
 mod seed;

@@ -1,9 +1,10 @@
 //! What was measured: one record a request, the window, and how the client itself fared.
 
 use jiff::civil::DateTime;
+use serde::{Deserialize, Serialize};
 
 /// Tokens of one request as the server counted them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     /// Tokens of the prompt.
     pub prompt_tokens: u32,
@@ -12,7 +13,7 @@ pub struct Usage {
 }
 
 /// One request, succeeded or failed. Instants are seconds on the machine's monotonic clock, as Python's `perf_counter`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RequestRecord {
     /// Its place in the order of the run.
     pub index: usize,
@@ -70,7 +71,7 @@ impl RequestRecord {
 }
 
 /// From the first dispatch to the last completion, failed requests too.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Window {
     /// Its start in seconds on the monotonic clock.
     pub start_s: f64,
@@ -90,7 +91,7 @@ impl Window {
 }
 
 /// The moment at which a ramp reached a whole request rate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RateChange {
     /// Requests per second.
     pub rps: u32,
@@ -99,7 +100,7 @@ pub struct RateChange {
 }
 
 /// Latencies of the single-token requests sent beside the load.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ProbeLatencies {
     /// Latencies of those that succeeded, in seconds.
     pub latencies_s: Vec<f64>,
@@ -108,16 +109,16 @@ pub struct ProbeLatencies {
 }
 
 /// What the load generator used of its machine over the window.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClientUsage {
-    /// Share of all CPUs (1 = all of them).
+    /// Share of its core that the busiest worker used (1 = all of it).
     pub cpu_share: f64,
     /// Sockets opened, those of warm-up included.
     pub sockets_opened: u64,
 }
 
 /// How the load was offered, as far as the files that describe it need to know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Offered {
     /// Requests that were to be sent.
     pub planned_requests: usize,
@@ -128,7 +129,7 @@ pub struct Offered {
 }
 
 /// All that a run measured.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Measured {
     /// One record for each request that was begun, in the order of the run.
     pub records: Vec<RequestRecord>,

@@ -4,15 +4,17 @@
 
 mod common;
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
+use rstest::rstest;
 use serde_json::{Map, Value};
 
 use common::Golden;
 use common::server::{Reply, Server, completion, refused_url};
-use teebench_loadgen::result_file::summary_table;
+use teebench_loadgen::result_file::{ResultFileError, summary_table};
 use teebench_loadgen::{Args, run};
 
 #[derive(Parser)]
@@ -84,6 +86,105 @@ async fn bad_flags_are_bad_input() {
     let directory = tempfile::tempdir().unwrap();
     let flags = flags("http://127.0.0.1:1", directory.path(), "--model m --goodput speed:1");
     assert_eq!(run_command(flags).await.unwrap(), ExitCode::from(2));
+}
+
+#[rstest]
+#[case::zero("--request-rate 0")]
+#[case::negative("--request-rate -3")]
+#[case::not_a_number("--request-rate nan")]
+#[case::one_of_a_sweep("--request-rate 5,0")]
+#[case::one_name_for_many("--request-rate 5,6 --result-filename one.json")]
+#[case::seconds_or_milliseconds("--goodput ttft:0.2")]
+#[tokio::test]
+async fn bad_traffic_is_bad_input_and_nothing_is_sent(#[case] more: &str) {
+    let server = Server::start(|_, _| Reply::Stream(completion(1))).await;
+    let directory = tempfile::tempdir().unwrap();
+    let code = run_command(flags(&server.base_url, directory.path(), more)).await.unwrap();
+    assert_eq!((code, server.seen().len()), (ExitCode::from(2), 0));
+}
+
+#[tokio::test]
+async fn a_sweep_writes_a_file_for_each_run() {
+    let server = Server::start(|_, _| Reply::Stream(completion(2))).await;
+    let directory = tempfile::tempdir().unwrap();
+    let more = "--model m --num-prompts 3 --random-input-len 8 --max-concurrency 1,2 --request-rate inf,1000";
+    assert_eq!(run_command(flags(&server.base_url, directory.path(), more)).await.unwrap(), ExitCode::SUCCESS);
+    let mut names: Vec<String> = std::fs::read_dir(directory.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort_unstable();
+    let expected = [
+        "run001-openai-infqps-concurrency1-m-",
+        "run002-openai-infqps-concurrency2-m-",
+        "run003-openai-1000.0qps-concurrency1-m-",
+        "run004-openai-1000.0qps-concurrency2-m-",
+    ];
+    assert_eq!(names.len(), 4, "{names:?}");
+    for (name, expected) in names.iter().zip(expected) {
+        assert!(name.starts_with(expected), "{name}");
+    }
+    let prompts: HashSet<String> = server.seen().into_iter().map(|seen| seen.body["prompt"].to_string()).collect();
+    assert_eq!(prompts.len(), 12, "prompts repeat, and a cache could answer them");
+}
+
+#[tokio::test]
+async fn a_search_ends_and_keeps_every_run() {
+    let server = Server::start(|number, _| match number {
+        0..30 => Reply::Stream(completion(1)),
+        _ => Reply::Status(503, "full"),
+    })
+    .await;
+    let directory = tempfile::tempdir().unwrap();
+    let more = "--model m --num-prompts 10 --random-input-len 8 --saturation --goodput e2el:60s --request-rate 500 \
+                --saturation-resolution 0.5";
+    assert_eq!(run_command(flags(&server.base_url, directory.path(), more)).await.unwrap(), ExitCode::SUCCESS);
+    // Two runs at 500 hold, the first at 1,000 holds and the second fails: in doubt, and so on to a bracket.
+    let files = std::fs::read_dir(directory.path()).unwrap().count();
+    assert!(files > 4 && files * 10 == server.seen().len(), "{files} files of {} requests", server.seen().len());
+}
+
+#[tokio::test]
+async fn generators_that_share_a_plan_report_as_one() {
+    let server = Server::start(|_, _| Reply::Stream(completion(2))).await;
+    let directory = tempfile::tempdir().unwrap();
+    let part = |number: usize| directory.path().join(format!("part{number}.json")).display().to_string();
+    let common = "--model m --num-prompts 11 --random-input-len 8 --request-rate 500 --max-concurrency 8 \
+                  --save-detailed --result-filename bench.json";
+    let running = [0, 1, 2].map(|number| {
+        let more = format!("{common} --share {number}/3 --part-file {}", part(number));
+        let own = directory.path().join(number.to_string());
+        run_command(flags(&server.base_url, &own, &more))
+    });
+    for code in futures::future::join_all(running).await {
+        assert_eq!(code.unwrap(), ExitCode::SUCCESS);
+    }
+    let more = format!("{common} --merge {} {} {}", part(2), part(0), part(1));
+    assert_eq!(run_command(flags(&server.base_url, directory.path(), &more)).await.unwrap(), ExitCode::SUCCESS);
+    let merged = read_json(&directory.path().join("bench.json"));
+    assert_eq!((&merged["completed"], &merged["total_output_tokens"]), (&11.into(), &22.into()));
+    // Each sent its own requests of the one plan, and the merged arrays have them in the order of the plan.
+    for number in 0..3 {
+        let own = read_json(&directory.path().join(number.to_string()).join("bench.json"));
+        let strided = merged["ttfts"].as_array().unwrap().iter().skip(number).step_by(3);
+        assert!(own["ttfts"].as_array().unwrap().iter().eq(strided), "generator {number}");
+    }
+    let prompts: HashSet<String> = server.seen().into_iter().map(|seen| seen.body["prompt"].to_string()).collect();
+    assert_eq!((prompts.len(), server.seen().len()), (11, 11));
+}
+
+#[tokio::test]
+async fn a_result_without_room_is_kept_elsewhere_and_the_run_fails() {
+    let server = Server::start(|_, _| Reply::Stream(completion(1))).await;
+    let directory = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink("/dev/full", directory.path().join("bench.json")).unwrap();
+    let label = format!("kept-{}", std::process::id());
+    let more = format!("--model m --num-prompts 2 --random-input-len 8 --label {label} --result-filename bench.json");
+    let error = run_command(flags(&server.base_url, directory.path(), &more)).await.unwrap_err();
+    let Some(ResultFileError::KeptElsewhere { kept_at, .. }) = error.downcast_ref() else { panic!("{error:#}") };
+    let kept = read_json(kept_at);
+    std::fs::remove_file(kept_at).unwrap();
+    assert_eq!((&kept["label"], &kept["completed"]), (&label.into(), &2.into()));
 }
 
 #[test]

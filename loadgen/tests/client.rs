@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use common::server::{Reply, Server, completion, event, refused_url, usage};
 use common::written;
 use teebench_loadgen::arrivals::{Arrivals, Burstiness, RampStrategy};
-use teebench_loadgen::client::{Backend, LoadError, LoadSpec, Progress, Target, measure, send_one, served_models};
+use teebench_loadgen::client::{Backend, HttpOptions, LoadError, LoadSpec, Progress, Target, measure, served_models};
 use teebench_loadgen::client_file::client_file;
 use teebench_loadgen::dataset::{PlannedRequest, Prompt, warmup_requests};
 use teebench_loadgen::record::{Measured, RequestRecord, Usage};
@@ -55,7 +55,7 @@ async fn a_completion_is_sent_and_recorded() {
     let mut spec = load(1, vec![server.target()]);
     spec.keep_texts = true;
     spec.ignore_eos = true;
-    spec.headers.insert("x-run", "r1".parse().unwrap());
+    spec.http.headers.insert("x-run", "r1".parse().unwrap());
     spec.extra_body.insert("top_p".to_owned(), json!(0.5));
     let measured = measured(&spec).await;
 
@@ -175,6 +175,8 @@ async fn a_closed_loop_keeps_to_its_limit_and_to_its_connections() {
     let server = Server::start(|_, _| Reply::Stream(completion(5))).await;
     let mut spec = load(40, vec![server.target()]);
     spec.max_concurrency = limit(3);
+    // Each worker keeps connections of its own.
+    spec.workers = limit(1);
     let measured = measured(&spec).await;
     let file = client_file(&measured);
     assert_eq!(measured.records.iter().filter(|record| record.succeeded()).count(), 40);
@@ -184,12 +186,30 @@ async fn a_closed_loop_keeps_to_its_limit_and_to_its_connections() {
     assert!(measured.records.is_sorted_by_key(|record| record.index));
 }
 
+#[rstest]
+#[case::closed_loop(Arrivals::AllAtOnce { burstiness: Burstiness::POISSON })]
+#[case::open_loop(Arrivals::Rate { requests_per_s: 1e4, burstiness: Burstiness::POISSON })]
+#[tokio::test]
+async fn workers_share_the_limit_and_each_keeps_its_order(#[case] arrivals: Arrivals) {
+    let server = Server::start(|_, _| Reply::Stream(completion(3))).await;
+    let spec = LoadSpec { arrivals, workers: limit(3), max_concurrency: limit(4), ..load(60, vec![server.target()]) };
+    let measured = measured(&spec).await;
+    assert!(measured.records.iter().all(RequestRecord::succeeded));
+    assert!(measured.records.iter().map(|record| record.index).eq(0..60));
+    assert!(server.peak_in_flight() <= 4, "{} in flight", server.peak_in_flight());
+    for worker in 0..3 {
+        let own: Vec<f64> = measured.records.iter().skip(worker).step_by(3).map(|record| record.start_s).collect();
+        assert!(own.is_sorted(), "worker {worker} began its requests at {own:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_cap_holds_for_each_target() {
     let server = Server::start(|_, _| Reply::Stream(completion(5))).await;
-    let measured = measured(&load(20, vec![capped(&server)])).await;
+    let measured = measured(&LoadSpec { workers: limit(3), ..load(20, vec![capped(&server)]) }).await;
     assert!(measured.records.iter().all(RequestRecord::succeeded));
-    assert_eq!((server.peak_in_flight(), server.connections()), (1, 1));
+    assert_eq!(server.peak_in_flight(), 1);
+    assert!(server.connections() <= 3, "{} connections", server.connections());
 }
 
 #[tokio::test]
@@ -299,13 +319,15 @@ async fn a_warm_up_without_any_answer_stops_the_run() {
 #[tokio::test]
 async fn cancelling_ends_with_what_was_measured() {
     // The first two are answered, the others hang.
-    let server = Server::start(|number, _| match number {
-        0 | 1 => Reply::Stream(completion(2)),
+    let server = Server::start(|_, seen| match seen.body["prompt"].as_str() {
+        Some("prompt 0" | "prompt 1") => Reply::Stream(completion(2)),
         _ => Reply::Hang(vec![completion(1)[0].clone()]),
     })
     .await;
     let mut spec = load(50, vec![server.target()]);
     spec.max_concurrency = limit(2);
+    // With two, one could have begun a third request when the other has not begun its first.
+    spec.workers = limit(1);
     let running = Running::start(spec);
     let seen = running.seen.clone();
     running.reaches(|progress| progress.done == 2 && progress.in_flight == 2 && progress.output_tokens == 6).await;
@@ -340,7 +362,7 @@ async fn probe_requests_go_beside_the_load() {
 #[rstest]
 #[case::no_target(load(1, vec![]), "no target")]
 #[case::no_request(load(0, vec![Target { base_url: "http://a".to_owned(), max_in_flight: None }]), "no request")]
-#[case::https(load(1, vec![Target { base_url: "https://a".to_owned(), max_in_flight: None }]), "http://HOST:PORT")]
+#[case::no_http(load(1, vec![Target { base_url: "ftp://a".to_owned(), max_in_flight: None }]), "http://HOST:PORT")]
 #[case::rate(
     LoadSpec {
         arrivals: Arrivals::Rate { requests_per_s: 0.0, burstiness: Burstiness::POISSON },
@@ -398,36 +420,10 @@ async fn a_measured_run_has_the_keys_of_the_golden() {
 }
 
 #[tokio::test]
-async fn one_request_gets_one_whole_answer() {
-    let answer = r#"{"choices":[{"text":"ok"}],"usage":{"prompt_tokens":3,"completion_tokens":1}}"#;
-    let server = Server::start(move |_, _| Reply::Stream(vec![answer.into()])).await;
-    let prompt = Prompt::TokenIds(vec![5, 6, 7]);
-    let reply = send_one(&server.base_url, "m", prompt, 1, Duration::from_secs(30)).await.unwrap();
-    assert_eq!((reply.text.as_str(), reply.usage.unwrap().prompt_tokens), ("ok", 3));
-    let expected = json!({"prompt": [5, 6, 7], "max_tokens": 1, "temperature": 0.0, "model": "m", "stream": false});
-    assert_eq!(server.seen()[0].body, expected);
-}
-
-#[rstest]
-#[case::loading(|| Reply::Status(503, "loading"), 30_000, "503")]
-#[case::no_choice(|| Reply::Stream(vec![br#"{"choices":[]}"#.to_vec()]), 30_000, "has no choice")]
-#[case::no_json(|| Reply::Stream(vec![b"<html>".to_vec()]), 30_000, "cannot be read")]
-#[case::hangs(|| Reply::Hang(vec![]), 50, "no answer in 50ms")]
-#[tokio::test]
-async fn one_request_without_a_token_is_no_answer(
-    #[case] reply: fn() -> Reply,
-    #[case] timeout_ms: u64,
-    #[case] words: &str,
-) {
-    let server = Server::start(move |_, _| reply()).await;
-    let prompt = Prompt::Text("x".to_owned());
-    let error = send_one(&server.base_url, "m", prompt, 1, Duration::from_millis(timeout_ms)).await.unwrap_err();
-    let chain = format!("{error}: {:?}", std::error::Error::source(&error));
-    assert!(chain.contains(words), "{chain}");
-}
-
-#[tokio::test]
 async fn the_served_models_are_listed() {
     let server = Server::start(|_, _| Reply::Stream(vec![br#"{"object":"list","data":[{"id":"m1"}]}"#.to_vec()])).await;
-    assert_eq!(served_models(&server.base_url, Duration::from_secs(30)).await.unwrap(), ["m1"]);
+    assert_eq!(
+        served_models(&server.base_url, &HttpOptions::default(), Duration::from_secs(30)).await.unwrap(),
+        ["m1"]
+    );
 }

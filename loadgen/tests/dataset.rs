@@ -4,13 +4,19 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::num::NonZeroU32;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use common::server::{Reply, Server, completion};
-use teebench_loadgen::dataset::{ServerTokenizer, TokenCounter};
+use teebench_loadgen::client::{HttpOptions, LoadError, LoadSpec, Progress, measure};
+use teebench_loadgen::dataset::{DatasetError, FileFormat, RequestFile, Selection, ServerTokenizer, TokenCounter};
 use teebench_loadgen::{Args, run};
 
 #[derive(Parser)]
@@ -109,8 +115,48 @@ async fn a_server_that_does_not_tokenise_is_told_of() {
     let server = Server::start(|_, _| Reply::Status(404, "not found")).await;
     let base_url = server.base_url.clone();
     let counted = tokio::task::spawn_blocking(move || {
-        TokenCounter::Server(std::sync::Arc::new(ServerTokenizer::start(&base_url, "m").unwrap())).count("a")
+        TokenCounter::Server(Arc::new(ServerTokenizer::start(&base_url, "m", HttpOptions::default()).unwrap()))
+            .count("a")
     });
     let error = counted.await.unwrap().unwrap_err().to_string();
     assert!(error.contains("does not tokenise") && error.contains("404"), "{error}");
+}
+
+#[tokio::test]
+async fn generators_that_share_a_file_send_each_request_once_and_are_merged_without_the_file() {
+    let server = counting_server().await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("prompts.jsonl");
+    let mut lines = String::new();
+    for number in 0..5 {
+        writeln!(lines, "{{\"prompt\":\"prompt {number}\"}}").unwrap();
+    }
+    std::fs::write(&file, lines).unwrap();
+    let common = format!("--dataset-name custom --dataset-path {} --num-prompts 5", file.display());
+    let part = |number: u32| directory.path().join(format!("part{number}.json")).display().to_string();
+    for number in 0..2 {
+        let flags = format!("{common} --share {number}/2 --part-file {}", part(number));
+        assert_eq!(run_command(&flags, &server.base_url).await, ExitCode::SUCCESS);
+    }
+    let sent: Vec<String> = server.seen().iter().map(|seen| seen.body["prompt"].to_string()).collect();
+    assert_eq!((sent.len(), sent.iter().collect::<BTreeSet<_>>().len()), (5, 5));
+    std::fs::remove_file(&file).unwrap();
+    let merge = format!("{common} --merge {} {}", part(0), part(1));
+    assert_eq!(run_command(&merge, &server.base_url).await, ExitCode::SUCCESS);
+}
+
+#[tokio::test]
+async fn a_request_that_cannot_be_read_ends_the_run_of_all_workers() {
+    // The other worker's request is never answered: only the failure can end it.
+    let server = Server::start(|_, _| Reply::Hang(Vec::new())).await;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("prompts.jsonl");
+    std::fs::write(&path, "{\"prompt\":\"a\"}\n{\"prompt\":\"b\"}\n").unwrap();
+    let file = RequestFile::open(&path, FileFormat::Custom, &TokenCounter::Estimate, &|_| ()).unwrap();
+    let requests = file.select(Selection { count: 2, seed: None, part: 0, oversample: false }, None).unwrap();
+    std::fs::write(&path, "{\"prompt\":\"a\"}\n{\"prompt\":\"c\"}\n").unwrap();
+    let spec =
+        LoadSpec { workers: NonZeroU32::new(2), ..LoadSpec::new(Arc::new(requests), vec![server.target()], "m") };
+    let error = measure(&spec, watch::Sender::new(Progress::default()), CancellationToken::new()).await.unwrap_err();
+    assert!(matches!(&error, LoadError::Dataset(DatasetError::Changed { .. })), "{error}");
 }

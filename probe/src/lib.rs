@@ -11,11 +11,14 @@
 //! | [`power_csv`] | samples in `nvidia-smi`'s CSV format |
 //! | [`energy`] | energy of a window by two methods, pure |
 //! | [`evidence`] | levels, states and nonces, pure; and the taking of evidence |
+//! | [`attestation`] | the GPU's signed report and its certificates, pure |
 //! | [`environment`] | what the machine is |
 //! | [`exec`] | supervision of the engine |
 //! | [`http`] | the probe's own server |
+//! | [`verify`] | offline verification of a results directory |
 //! | [`client`] | the other end, for the executor and the load generator |
 
+pub mod attestation;
 pub mod client;
 pub mod energy;
 pub mod environment;
@@ -25,6 +28,7 @@ pub mod gpu;
 pub mod http;
 pub mod power_csv;
 pub mod sampler;
+pub mod verify;
 
 mod cli;
 mod clock;

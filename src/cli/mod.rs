@@ -8,6 +8,7 @@ mod loadgen;
 mod plan;
 mod run;
 mod validate;
+mod verify;
 mod weights;
 
 use std::{
@@ -59,6 +60,8 @@ enum Command {
     Export(teebench_analysis::ExportArgs),
     /// Make results of the notebook's tree of result files.
     Import(teebench_analysis::ImportArgs),
+    /// Verify that results are unchanged and that their evidence supports what they claim.
+    Verify(verify::Args),
     /// Copy a campaign's results from the cluster to a directory.
     Fetch(fetch::Args),
     /// Write the custom resource definitions.
@@ -94,6 +97,7 @@ impl Cli {
             Command::Report(args) => teebench_analysis::run(args),
             Command::Export(args) => teebench_analysis::export(args),
             Command::Import(args) => teebench_analysis::import(args),
+            Command::Verify(args) => verify::run(&args),
             Command::Fetch(args) => fetch::run(args),
             Command::Crds(args) => crds::run(&args),
             Command::Dataset(args) => teebench_loadgen::dataset::command::run(&args),

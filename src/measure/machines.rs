@@ -97,7 +97,9 @@ impl Machine {
         let fail = |what| move |source| MachineError::Probe { ordinal, what, source: Box::new(source) };
         let client = ProbeClient::new(url).map_err(fail("its address"))?;
         let before = client.clock_offset().await.map_err(fail("its clock"))?;
-        let gpus = client.gpus().await.map_err(fail("its GPUs"))?.gpus;
+        let mut gpus = client.gpus().await.map_err(fail("its GPUs"))?.gpus;
+        // The digest of the samples is over their files in name order.
+        gpus.sort_by(|one, other| one.uuid.cmp(&other.uuid));
         let nonce = nonce(inputs, ordinal, Phase::Pre, None);
         let evidence = client.evidence(&nonce).await.map_err(fail("evidence"))?;
         write_json(&dir.join("evidence/nonce-pre.json"), &nonce)?;

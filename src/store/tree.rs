@@ -15,6 +15,7 @@ use teebench_api::{
         next::{Decision, Log, LogError},
     },
 };
+use teebench_probe::verify::{STATEMENT_FILE, statement};
 use thiserror::Error;
 
 use super::sums::{SUMS_FILE, SumsError, sha256_hex, write_sums};
@@ -242,7 +243,11 @@ impl Tree {
         files.sort();
         write_sums(&self.root, &files)?;
         let path = self.path(SUMS_FILE);
-        Ok(sha256_hex(&fs::read(&path).map_err(TreeError::io("read", &path))?))
+        let sums = fs::read_to_string(&path).map_err(TreeError::io("read", &path))?;
+        let campaign = self.root.file_name().unwrap_or_default().to_string_lossy();
+        let statement = statement(&campaign, &sums).expect("sums that were just written are sums");
+        self.write(STATEMENT_FILE, &statement)?;
+        Ok(sha256_hex(sums.as_bytes()))
     }
 }
 

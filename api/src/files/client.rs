@@ -32,7 +32,7 @@ pub struct ClientFile {
     pub mean_concurrency: f64,
     /// Largest output token rate over any whole second, in tokens per second.
     pub peak_output_tokens_per_s: f64,
-    /// Share of the client's CPUs used over the window (1 = all of them).
+    /// Share of its core that the client's busiest worker thread used over the window (1 = all of it).
     pub cpu_share: f64,
     /// Sockets opened.
     pub sockets_opened: u64,

@@ -1,26 +1,21 @@
-//! `teebench loadgen`.
+//! `teebench loadgen`: one run, a sweep of several, or a search for saturation.
 
 mod args;
 mod display;
+mod one_run;
 mod plan;
+mod saturation;
+mod sweep;
 
-use std::fs;
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
+use anyhow::{Context, bail};
 
-pub use args::{Args, ResultArgs, TrafficArgs};
+pub use args::{Args, ResultArgs, SaturationArgs, ShareArgs, TrafficArgs};
 
-use crate::client::{LoadSpec, Progress, measure, served_models};
-use crate::client_file::client_file;
-use crate::record::Measured;
-use crate::result_file::{ResultOptions, summary_table, write_bench_json};
+use self::one_run::{Outcome, one_run};
+use crate::client::served_models;
 
 /// Time for the server to name its models.
 const MODELS_TIMEOUT: Duration = Duration::from_secs(30);
@@ -34,7 +29,8 @@ const INTERRUPTED: u8 = 130;
 /// # Errors
 /// When the load cannot be run or its results cannot be written. Bad flags are reported here, with exit code 2.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    tokio::runtime::Builder::new_multi_thread()
+    // The workers have event loops of their own; this one only waits for them and shows progress.
+    tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("the runtime cannot be started")?
@@ -42,86 +38,60 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn run_load(args: Args) -> anyhow::Result<ExitCode> {
+    if let Err(error) = check(&args) {
+        tracing::error!("{error:#}");
+        return Ok(ExitCode::from(BAD_INPUT));
+    }
     let model = match &args.model {
         Some(model) => model.clone(),
         None => first_model(&args).await?,
     };
-    let planned = plan::load(&args, &model).and_then(|spec| Ok((spec, plan::result_options(&args, &model)?)));
-    let (spec, options) = match planned {
-        Ok(planned) => planned,
-        Err(error) => {
-            tracing::error!("{error:#}");
-            return Ok(ExitCode::from(BAD_INPUT));
-        }
+    let outcome = match plan::points(&args.traffic)[..] {
+        _ if args.saturation.saturation => saturation::search(&args, &model).await?,
+        [point] if !args.share.merge.is_empty() => one_run::merged_run(&args, &model, point)?.outcome,
+        [point] => one_run(&args, &model, point, None).await?.outcome,
+        ref points => sweep::sweep(&args, &model, points).await?,
     };
-    let measured = measure_visibly(&spec, args.result.disable_tqdm).await?;
-    let summary = options.summarise(&measured);
-    write!(io::stdout().lock(), "{}", summary_table(&summary, &options)).context("the summary cannot be printed")?;
-    report_failures(&measured);
-    write_files(&args, &measured, &options)?;
-    Ok(match (measured.partial, summary.completed) {
-        (true, _) => ExitCode::from(INTERRUPTED),
-        (false, 0) => ExitCode::FAILURE,
-        (false, _) => ExitCode::SUCCESS,
+    Ok(match outcome {
+        Outcome::Done => ExitCode::SUCCESS,
+        Outcome::NoSuccess => ExitCode::FAILURE,
+        Outcome::Interrupted => ExitCode::from(INTERRUPTED),
     })
+}
+
+/// Finds what is wrong with the flags before a server is asked for anything.
+fn check(args: &Args) -> anyhow::Result<()> {
+    // Stands for the name that the server may be asked for.
+    let model = args.model.as_deref().unwrap_or_default();
+    let points = plan::points(&args.traffic);
+    if points.len() > 1 {
+        let of_one = [
+            ("--result-filename", args.result.result_filename.is_some()),
+            ("--part-file", args.share.part_file.is_some()),
+            ("--merge", !args.share.merge.is_empty()),
+        ];
+        if let Some((flag, _)) = of_one.iter().find(|(_, given)| *given) {
+            bail!("{flag}: it is of one run; give one --request-rate and one --max-concurrency");
+        }
+    }
+    for point in &points {
+        plan::result_options(args, model, *point)?;
+    }
+    // The runs differ in rate, limit and seed, with which nothing more can be wrong: a file is checked once for all of
+    // them. Merging sends nothing and needs no file.
+    if let Some(first) = points.first().filter(|_| args.share.merge.is_empty()) {
+        plan::load(args, model, *first)?;
+    }
+    if args.saturation.saturation {
+        plan::search_options(args)?;
+    }
+    Ok(())
 }
 
 async fn first_model(args: &Args) -> anyhow::Result<String> {
     let base_url = plan::base_urls(args).into_iter().next().context("--base-url: give a URL")?;
-    let models = served_models(&base_url, MODELS_TIMEOUT).await.context("no --model, and the server names none")?;
+    let models = served_models(&base_url, &plan::http(args)?, MODELS_TIMEOUT)
+        .await
+        .context("no --model, and the server names none")?;
     models.into_iter().next().with_context(|| format!("{base_url} serves no model; give --model"))
-}
-
-/// Measures with progress on standard error; SIGINT and SIGTERM end the run with what was measured.
-async fn measure_visibly(spec: &LoadSpec, quiet: bool) -> anyhow::Result<Measured> {
-    let cancel = CancellationToken::new();
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let (progress, seen) = watch::channel(Progress::default());
-    let display = (!quiet).then(|| tokio::spawn(display::show(seen)));
-    let measuring = measure(spec, progress, cancel.clone());
-    let mut measuring = std::pin::pin!(measuring);
-    let measured = tokio::select! {
-        measured = &mut measuring => measured?,
-        _ = interrupt.recv() => {
-            cancel.cancel();
-            measuring.await?
-        }
-        _ = terminate.recv() => {
-            cancel.cancel();
-            measuring.await?
-        }
-    };
-    if let Some(display) = display {
-        display.await.context("the display of progress panicked")?;
-    }
-    Ok(measured)
-}
-
-/// Failures that are named; more of the same would drown the summary.
-const FAILURES_NAMED: usize = 10;
-
-fn report_failures(measured: &Measured) {
-    let failures = measured.records.iter().filter_map(|record| Some((record.index, record.error.as_ref()?)));
-    for (request, error) in failures.take(FAILURES_NAMED) {
-        tracing::warn!(request, "request failed: {error}");
-    }
-}
-
-fn write_files(args: &Args, measured: &Measured, options: &ResultOptions) -> anyhow::Result<()> {
-    if args.result.save_result {
-        let name = args.result.result_filename.clone();
-        let name = name.unwrap_or_else(|| PathBuf::from(options.default_file_name(measured)));
-        let directory = args.result.result_dir.as_deref().unwrap_or(Path::new(""));
-        let path = directory.join(name);
-        if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).with_context(|| format!("{}: cannot be made", parent.display()))?;
-        }
-        write_bench_json(measured, options, &path)?;
-        tracing::info!(path = %path.display(), "result file written");
-    }
-    if let Some(path) = &args.result.client_file {
-        let json = serde_json::to_vec_pretty(&client_file(measured)).context("the client file cannot be rendered")?;
-        fs::write(path, json).with_context(|| format!("{}: cannot be written", path.display()))?;
-    }
-    Ok(())
 }

@@ -6,54 +6,85 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail, ensure};
 use http::{HeaderMap, HeaderName, HeaderValue};
+use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use super::args::{Args, ResultArgs};
+use super::args::{Args, ResultArgs, SaturationArgs, TrafficArgs};
 use crate::arrivals::{Arrivals, Burstiness};
-use crate::client::{Backend, LoadSpec, Target};
+use crate::client::{Backend, HttpOptions, HttpVersion, LoadSpec, Share, Target, Trust};
 use crate::dataset::{DatasetArgs, DatasetName, PromptForm, ServerTokenizer, TokenCounter, warmup_requests};
 use crate::result_file::{ResultOptions, Slo};
+use crate::saturation::SearchOptions;
 
 /// The base URLs that the flags name.
 pub(super) fn base_urls(args: &Args) -> Vec<String> {
     if args.base_url.is_empty() { vec![format!("http://{}:{}", args.host, args.port)] } else { args.base_url.clone() }
 }
 
-/// The load that the flags describe, of a model whose name is known.
-pub(super) fn load(args: &Args, model: &str) -> anyhow::Result<LoadSpec> {
+/// One of the runs that the flags ask for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Point {
+    /// Requests per second; infinite for all at once.
+    pub(super) request_rate: f64,
+    pub(super) max_concurrency: Option<u32>,
+    /// Of prompts and arrivals: another for each run, so that none finds its prompts in a cache.
+    pub(super) seed: u64,
+}
+
+/// Each rate with each limit, in the order of the flags.
+pub(super) fn points(traffic: &TrafficArgs) -> Vec<Point> {
+    let TrafficArgs { request_rate, max_concurrency, seed, .. } = traffic;
+    let limits: Vec<Option<u32>> =
+        if max_concurrency.is_empty() { vec![None] } else { max_concurrency.iter().copied().map(Some).collect() };
+    let pairs = request_rate.iter().flat_map(|&rate| limits.iter().map(move |&limit| (rate, limit)));
+    pairs
+        .enumerate()
+        .map(|(run, (request_rate, max_concurrency))| Point {
+            request_rate,
+            max_concurrency,
+            seed: seed.wrapping_add(run as u64),
+        })
+        .collect()
+}
+
+/// The load that the flags describe for one run, of a model whose name is known.
+pub(super) fn load(args: &Args, model: &str, point: Point) -> anyhow::Result<LoadSpec> {
     let Args { dataset, traffic, .. } = args;
     let form = match args.backend {
         Backend::Openai | Backend::Vllm => PromptForm::TokenIds,
         Backend::OpenaiChat => PromptForm::Text,
     };
-    let requests = dataset.requests(form, &counter(args, model)?, traffic.seed)?;
+    let requests = dataset.requests(form, &counter(args, model)?, point.seed)?;
     let max_in_flight = args
         .max_in_flight_per_server
         .map(|limit| NonZeroU32::new(limit).context("--max-in-flight-per-server: give 1 or more"))
         .transpose()?;
     ensure!(traffic.probe_request_rate >= 0.0, "--probe-request-rate: give 0 or more");
     Ok(LoadSpec {
-        warmup: warmup_requests(&*requests, traffic.num_warmups, traffic.seed)?,
+        warmup: warmup_requests(&*requests, traffic.num_warmups, point.seed)?,
         requests,
         targets: base_urls(args).into_iter().map(|base_url| Target { base_url, max_in_flight }).collect(),
         model: model.to_owned(),
         backend: args.backend,
         endpoint: args.endpoint.clone(),
-        headers: headers(&args.header)?,
-        arrivals: arrivals(args)?,
-        max_concurrency: traffic.max_concurrency.and_then(NonZeroU32::new),
+        http: http(args)?,
+        arrivals: arrivals(args, point)?,
+        max_concurrency: point.max_concurrency.and_then(NonZeroU32::new),
         // As vLLM's client does for random prompts.
         ignore_eos: dataset.ignore_eos || dataset.is_meaningless(),
         extra_body: extra_body(dataset)?,
         keep_texts: args.result.save_detailed,
         request_timeout: LoadSpec::REQUEST_TIMEOUT,
         probe_requests_per_s: (traffic.probe_request_rate > 0.0).then_some(traffic.probe_request_rate),
-        seed: traffic.seed,
+        seed: point.seed,
+        share: args.share.share.as_deref().map_or(Ok(Share::WHOLE), share)?,
+        start_unix_ns: args.share.start_at.map(start_unix_ns).transpose()?,
+        workers: args.workers.and_then(NonZeroU32::new),
     })
 }
 
-/// What the flags want said about the load.
-pub(super) fn result_options(args: &Args, model: &str) -> anyhow::Result<ResultOptions> {
+/// What the flags want said about a run.
+pub(super) fn result_options(args: &Args, model: &str, point: Point) -> anyhow::Result<ResultOptions> {
     let ResultArgs { goodput, percentile_metrics, metric_percentiles, label, metadata, format, save_detailed, .. } =
         &args.result;
     ensure!(
@@ -69,8 +100,8 @@ pub(super) fn result_options(args: &Args, model: &str) -> anyhow::Result<ResultO
         tokenizer_id: (!args.skip_tokenizer_init).then(|| args.tokenizer.as_deref().unwrap_or(model).to_owned()),
         num_prompts: args.dataset.num_prompts.into(),
         metadata: metadata.iter().map(|pair| key_value("--metadata", pair)).collect::<anyhow::Result<_>>()?,
-        arrivals: arrivals(args)?,
-        max_concurrency: args.traffic.max_concurrency,
+        arrivals: arrivals(args, point)?,
+        max_concurrency: point.max_concurrency,
         metrics: percentile_metrics.clone(),
         percentiles: metric_percentiles.clone(),
         slo: slo(goodput)?,
@@ -81,7 +112,7 @@ pub(super) fn result_options(args: &Args, model: &str) -> anyhow::Result<ResultO
 fn counter(args: &Args, model: &str) -> anyhow::Result<TokenCounter> {
     if args.dataset.tokenize_by_server {
         let base_url = base_urls(args).into_iter().next().context("--base-url: give a URL")?;
-        return Ok(TokenCounter::Server(Arc::new(ServerTokenizer::start(&base_url, model)?)));
+        return Ok(TokenCounter::Server(Arc::new(ServerTokenizer::start(&base_url, model, http(args)?)?)));
     }
     match args.tokenizer.as_ref().map(Path::new) {
         Some(path) if path.is_file() || path.join("tokenizer.json").is_file() => Ok(TokenCounter::from_path(path)?),
@@ -93,19 +124,19 @@ fn counter(args: &Args, model: &str) -> anyhow::Result<TokenCounter> {
     }
 }
 
-fn arrivals(args: &Args) -> anyhow::Result<Arrivals> {
-    let Args { dataset, traffic: args, .. } = args;
-    let burstiness = Burstiness::new(args.burstiness).context("--burstiness: give a positive number or inf")?;
-    let arrivals = match (args.ramp_up_strategy, args.ramp_up_start_rps, args.ramp_up_end_rps) {
+fn arrivals(args: &Args, point: Point) -> anyhow::Result<Arrivals> {
+    let Args { dataset, traffic, .. } = args;
+    let burstiness = Burstiness::new(traffic.burstiness).context("--burstiness: give a positive number or inf")?;
+    let arrivals = match (traffic.ramp_up_strategy, traffic.ramp_up_start_rps, traffic.ramp_up_end_rps) {
         (Some(strategy), Some(start_rps), Some(end_rps)) => Arrivals::Ramp { strategy, start_rps, end_rps, burstiness },
-        _ if args.request_rate == f64::INFINITY && dataset.dataset_name == DatasetName::Trace => {
+        _ if point.request_rate == f64::INFINITY && dataset.dataset_name == DatasetName::Trace => {
             return Ok(Arrivals::Recorded);
         }
-        _ if args.request_rate == f64::INFINITY => Arrivals::AllAtOnce { burstiness },
-        _ => Arrivals::Rate { requests_per_s: args.request_rate, burstiness },
+        _ if point.request_rate == f64::INFINITY => Arrivals::AllAtOnce { burstiness },
+        _ => Arrivals::Rate { requests_per_s: point.request_rate, burstiness },
     };
     // An empty schedule finds what is wrong with the rates before a server is asked for anything.
-    arrivals.schedule(0, args.seed)?;
+    arrivals.schedule(0, point.seed)?;
     Ok(arrivals)
 }
 
@@ -119,6 +150,31 @@ fn extra_body(args: &DatasetArgs) -> anyhow::Result<Map<String, Value>> {
         body.extend(extra);
     }
     Ok(body)
+}
+
+fn share(text: &str) -> anyhow::Result<Share> {
+    let numbers = text.split_once('/').and_then(|(number, of)| Some((number.parse().ok()?, of.parse().ok()?)));
+    numbers
+        .and_then(|(number, of)| Share::new(number, of))
+        .with_context(|| format!("--share {text:?}: give K/N with K from 0 and below N, such as 0/4"))
+}
+
+fn start_unix_ns(at: Timestamp) -> anyhow::Result<u64> {
+    u64::try_from(at.as_nanosecond()).ok().with_context(|| format!("--start-at {at}: give a moment that is to come"))
+}
+
+/// How HTTP is spoken with the servers that the flags name.
+pub(super) fn http(args: &Args) -> anyhow::Result<HttpOptions> {
+    let Args { header, http2, insecure, ca_file, .. } = args;
+    Ok(HttpOptions {
+        headers: headers(header)?,
+        version: if *http2 { HttpVersion::Http2 } else { HttpVersion::Http1 },
+        trust: match (insecure, ca_file) {
+            (true, _) => Trust::Anyone,
+            (false, Some(path)) => Trust::Authorities(path.clone()),
+            (false, None) => Trust::System,
+        },
+    })
 }
 
 fn headers(pairs: &[String]) -> anyhow::Result<HeaderMap> {
@@ -136,19 +192,35 @@ fn headers(pairs: &[String]) -> anyhow::Result<HeaderMap> {
 fn slo(goodput: &[String]) -> anyhow::Result<Slo> {
     let mut slo = Slo::default();
     for pair in goodput {
-        let limit = |value: &str| value.parse().ok().filter(|limit: &f64| *limit >= 0.0);
-        let parsed = pair.split_once(':').and_then(|(metric, value)| Some((metric, limit(value)?)));
-        let (metric, limit_ms) =
-            parsed.ok_or_else(|| anyhow!("--goodput {pair:?}: give METRIC:MS, such as ttft:2000"))?;
+        let (metric, value) = pair
+            .split_once(':')
+            .with_context(|| format!("--goodput {pair:?}: give METRIC:VALUE, such as ttft:2000 or ttft:2s"))?;
         let field = match metric {
             "ttft" => &mut slo.ttft_ms,
             "tpot" => &mut slo.tpot_ms,
             "e2el" => &mut slo.e2el_ms,
             other => bail!("--goodput {pair:?}: no metric {other:?}; give ttft, tpot or e2el"),
         };
-        *field = Some(limit_ms);
+        *field = Some(milliseconds(value).map_err(|reason| anyhow!("--goodput {pair:?}: {reason}"))?);
     }
     Ok(slo)
+}
+
+/// A time with its unit; without one it is milliseconds, as in vLLM, unless it looks like seconds.
+fn milliseconds(value: &str) -> Result<f64, &'static str> {
+    let (number, unit_ms, has_unit) = match (value.strip_suffix("ms"), value.strip_suffix('s')) {
+        (Some(number), _) => (number, 1.0, true),
+        (None, Some(number)) => (number, 1000.0, true),
+        (None, None) => (value, 1.0, false),
+    };
+    let number: f64 = number.trim().parse().map_err(|_| "give a number with ms or s behind it")?;
+    if !(number >= 0.0 && number.is_finite()) {
+        return Err("give a number that is not negative");
+    }
+    if !has_unit && number > 0.0 && number < 1.0 {
+        return Err("a fraction without unit is milliseconds and looks like seconds; put ms or s behind it");
+    }
+    Ok(number * unit_ms)
 }
 
 fn key_value(flag: &str, pair: &str) -> anyhow::Result<(String, String)> {
@@ -156,114 +228,39 @@ fn key_value(flag: &str, pair: &str) -> anyhow::Result<(String, String)> {
     Ok((key.trim().to_owned(), value.trim().to_owned()))
 }
 
-#[cfg(test)]
-mod tests {
-    use clap::Parser;
-    use rstest::rstest;
-
-    use super::*;
-
-    #[derive(Parser)]
-    struct Command {
-        #[command(flatten)]
-        args: Args,
-    }
-
-    fn parse(flags: &str) -> Args {
-        Command::parse_from(std::iter::once("loadgen").chain(flags.split_whitespace())).args
-    }
-
-    #[test]
-    fn a_command_line_of_vllm_is_understood() {
-        let args = parse(
-            "--backend openai --base-url http://h:1 --endpoint /v1/completions --model org/m --dataset-name random \
-             --random-input-len 16 --random-output-len 4 --num-prompts 8 --request-rate 10 --burstiness 0.5 \
-             --max-concurrency 2 --seed 3 --temperature 0 --extra-body {\"top_p\":0.5} --goodput ttft:50 e2el:900 \
-             --label l --metadata a=1 b=2 --percentile-metrics ttft,e2el --metric-percentiles 50,99.9 --num-warmups 2 \
-             --save-result --save-detailed",
-        );
-        let spec = load(&args, "org/m").unwrap();
-        assert_eq!((spec.requests.len(), spec.warmup.len(), spec.ignore_eos), (8, 2, true));
-        assert_eq!(spec.arrivals, Arrivals::Rate { requests_per_s: 10.0, burstiness: Burstiness::new(0.5).unwrap() });
-        assert_eq!(Value::Object(spec.extra_body), serde_json::json!({"temperature": 0.0, "top_p": 0.5}));
-        let options = result_options(&args, "org/m").unwrap();
-        assert_eq!(options.slo, Slo { ttft_ms: Some(50.0), tpot_ms: None, e2el_ms: Some(900.0) });
-        assert_eq!(options.percentiles, [50.0, 99.9]);
-        assert_eq!(options.metadata.len(), 2);
-        assert_eq!(options.tokenizer_id.as_deref(), Some("org/m"));
-    }
-
-    #[rstest]
-    #[case::random("random --random-input-len 20 --random-output-len 5 --random-prefix-len 4", 24, 5)]
-    #[case::lengths_of_all("random --random-input-len 20 --input-len 30 --output-len 6", 30, 6)]
-    #[case::prefixes(
-        "prefix_repetition --prefix-repetition-num-prefixes 2 --prefix-repetition-prefix-len 8 \
-         --prefix-repetition-suffix-len 3 --prefix-repetition-output-len 7",
-        11,
-        7
-    )]
-    #[case::custom("custom --dataset-path PROMPTS", 3, 9)]
-    #[case::custom_with_its_own_cap("custom --dataset-path PROMPTS --custom-output-len -1", 3, 9)]
-    #[case::custom_with_another_cap("custom --dataset-path PROMPTS --custom-output-len 4", 3, 4)]
-    #[case::conversations("sharegpt --dataset-path TALK", 5, 4)]
-    #[case::conversations_with_a_cap("sharegpt --dataset-path TALK --sharegpt-output-len 8", 5, 8)]
-    fn data_sets_have_the_flags_of_vllm(#[case] flags: &str, #[case] input: u32, #[case] output: u32) {
-        let directory = tempfile::tempdir().unwrap();
-        let file = |name: &str, content: &str| {
-            let path = directory.path().join(name);
-            std::fs::write(&path, content).unwrap();
-            path.display().to_string()
-        };
-        let prompts = file("prompts.jsonl", "{\"prompt\": [1, 2, 3], \"output_tokens\": 9}\n".repeat(2).as_str());
-        let turn = |tokens| format!("{{\"value\": \"{}\"}}", "abcd".repeat(tokens));
-        let talk = file("talk.json", &format!("{{\"conversations\": [{}, {}]}}\n", turn(5), turn(4)).repeat(2));
-        let flags = flags.replace("PROMPTS", &prompts).replace("TALK", &talk);
-        let spec = load(&parse(&format!("--num-prompts 2 --dataset-name {flags}")), "m").unwrap();
-        let request = spec.requests.request(1).unwrap();
-        assert_eq!((spec.requests.len(), request.expected_prompt_tokens, request.max_tokens), (2, input, output));
-    }
-
-    #[test]
-    fn a_trace_brings_its_times_unless_a_rate_is_given() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let line = |timestamp| format!("{{\"timestamp\":{timestamp},\"input_length\":5,\"output_length\":2}}\n");
-        std::fs::write(file.path(), line(100) + &line(1100)).unwrap();
-        let flags = format!("--dataset-name trace --dataset-path {} --num-prompts 2", file.path().display());
-        let spec = load(&parse(&format!("{flags} --trace-speed 4")), "m").unwrap();
-        assert_eq!(spec.schedule().unwrap().offsets_s, [0.0, 0.25]);
-        let spec = load(&parse(&format!("{flags} --request-rate 5 --burstiness inf")), "m").unwrap();
-        assert_eq!(spec.schedule().unwrap().offsets_s, [0.2, 0.4]);
-    }
-
-    #[test]
-    fn a_ramp_takes_the_place_of_the_rate() {
-        let args = parse("--ramp-up-strategy linear --ramp-up-start-rps 2 --ramp-up-end-rps 10");
-        assert!(matches!(load(&args, "m").unwrap().arrivals, Arrivals::Ramp { start_rps: 2, end_rps: 10, .. }));
-    }
-
-    #[rstest]
-    #[case("--burstiness 0", "--burstiness")]
-    #[case("--request-rate 0", "request rate 0")]
-    #[case("--ramp-up-strategy linear --ramp-up-start-rps 5 --ramp-up-end-rps 2", "ramp from 5 to 2")]
-    #[case("--goodput itl:5", "no metric \"itl\"")]
-    #[case("--goodput ttft", "METRIC:MS")]
-    #[case("--metadata x", "KEY=VALUE")]
-    #[case("--metric-percentiles 101", "--metric-percentiles")]
-    #[case("--extra-body [1]", "--extra-body")]
-    #[case("--dataset-name custom", "--dataset-path")]
-    #[case("--dataset-path x", "random prompts take no file")]
-    #[case("--dataset-name custom --dataset-path /nowhere/x", "cannot be read")]
-    #[case("--random-range-ratio 1", "range ratio 1")]
-    #[case("--dataset-name sharegpt", "--dataset-name sharegpt: give its file")]
-    #[case("--dataset-name prefix_repetition --num-prompts 4", "10 prefixes for 4 prompts")]
-    #[case("--dataset-name trace --dataset-path x --trace-speed 0", "--trace-speed")]
-    #[case("--dataset-name custom --dataset-path x --custom-output-len 0", "--custom-output-len")]
-    #[case("--dataset-name toolbench --toolbench-no-reuse --toolbench-duplicates 0.5", "--toolbench-no-reuse")]
-    #[case("--tokenizer /nowhere/tokenizer.json", "no such file")]
-    #[case("--max-in-flight-per-server 0", "--max-in-flight-per-server")]
-    fn bad_flags_are_refused_by_name(#[case] flags: &str, #[case] words: &str) {
-        let args = parse(flags);
-        let error = load(&args, "m").map(|_| ()).and_then(|()| result_options(&args, "m").map(|_| ())).unwrap_err();
-        assert!(format!("{error:#}").contains(words), "{error:#}");
-    }
+/// How the flags want a saturation searched for.
+pub(super) fn search_options(args: &Args) -> anyhow::Result<SearchOptions> {
+    let SaturationArgs {
+        saturation: _,
+        saturation_attainment,
+        saturation_resolution,
+        saturation_half_width,
+        saturation_repetitions,
+        saturation_maximum_rate,
+    } = args.saturation;
+    let start_rps = match args.traffic.request_rate[..] {
+        [rate] if rate == f64::INFINITY => 1.0,
+        [rate] if rate > 0.0 => rate,
+        _ => bail!("--request-rate: a saturation search begins at one positive rate"),
+    };
+    ensure!(args.traffic.max_concurrency.len() < 2, "--max-concurrency: give one for a saturation search");
+    ensure!(
+        saturation_attainment > 0.0 && saturation_attainment <= 1.0,
+        "--saturation-attainment: give a share above 0, to 1"
+    );
+    ensure!(saturation_resolution > 0.001, "--saturation-resolution: give a share above 0.001");
+    ensure!(saturation_half_width >= 0.0, "--saturation-half-width: give a share that is not negative");
+    ensure!(saturation_maximum_rate >= start_rps, "--saturation-maximum-rate: give one that is not under the first");
+    Ok(SearchOptions {
+        start_rps,
+        maximum_rps: saturation_maximum_rate,
+        attainment: saturation_attainment,
+        resolution: saturation_resolution,
+        half_width: saturation_half_width,
+        minimum_repetitions: 2,
+        maximum_repetitions: saturation_repetitions as usize,
+    })
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,14 +28,19 @@ impl Clock {
         nanoseconds(self.origin.elapsed())
     }
 
-    /// Time left until an instant of this clock; zero when it is past.
-    pub(super) fn until(&self, instant_ns: u64) -> Duration {
-        Duration::from_nanos(instant_ns.saturating_sub(self.now_ns()))
+    /// An instant of this clock on the machine's monotonic clock.
+    pub(super) fn monotonic(&self, instant_ns: u64) -> Duration {
+        Duration::from_nanos(self.origin_monotonic_ns + instant_ns)
     }
 
     /// An instant of this clock in seconds of the machine's monotonic clock (Python's `perf_counter`).
     pub(super) fn monotonic_s(&self, instant_ns: u64) -> f64 {
         seconds(self.origin_monotonic_ns + instant_ns)
+    }
+
+    /// A moment in nanoseconds since the Unix epoch as an instant of this clock; 0 when it was before the clock.
+    pub(super) fn instant_of_unix_ns(&self, unix_ns: u64) -> u64 {
+        unix_ns.saturating_sub(self.origin_unix_ns)
     }
 
     /// An instant of the monotonic clock, in seconds, as nanoseconds since the Unix epoch.

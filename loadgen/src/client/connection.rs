@@ -1,34 +1,39 @@
-//! One HTTP/1.1 connection, driven by the task that uses it.
+//! One connection, driven by the task that uses it.
 //!
 //! hyper hands the reading of a connection to a second task; then a chunk waits for that task and for its own to be
 //! scheduled, which at 1,000 requests in flight is milliseconds. Here the request's task polls both, and the socket
-//! notes when each read returned, so that a time to first token holds neither parsing nor waiting for a turn.
+//! notes when each read returned, so that a time to first token holds neither parsing nor waiting for a turn. For the
+//! same reason an HTTP/2 connection carries one exchange at a time: no stream's bytes wait behind another's.
 
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Frame, Incoming};
-use hyper::client::conn::http1;
+use hyper::client::conn::{http1, http2};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use super::clock::Clock;
+use super::http2::{Driver, Inbox};
+use super::tls::HttpVersion;
+use super::transport::{LastRead, Tls, Transport};
 
 /// A connection and the exchange under way on it.
 pub(super) struct Connection {
-    sender: http1::SendRequest<Full<Bytes>>,
-    driver: Pin<Box<http1::Connection<TokioIo<StampedStream>, Full<Bytes>>>>,
+    sender: Sender,
+    driver: Pin<Box<dyn Future<Output = ()> + Send>>,
     closed: bool,
-    last_read_ns: Arc<AtomicU64>,
+    last_read: LastRead,
+}
+
+enum Sender {
+    Http1(http1::SendRequest<Full<Bytes>>),
+    Http2(http2::SendRequest<Full<Bytes>>),
 }
 
 /// Why no connection could be opened.
@@ -48,17 +53,37 @@ pub(super) enum OpenError {
     },
 }
 
+/// Where a connection leads and what is spoken on it.
+pub(super) struct Route {
+    pub(super) addresses: Vec<SocketAddr>,
+    pub(super) tls: Option<Tls>,
+    pub(super) version: HttpVersion,
+}
+
 impl Connection {
-    pub(super) async fn open(addresses: &[SocketAddr], clock: Clock) -> Result<Connection, OpenError> {
-        let connect_error = |source| OpenError::Connect { addresses: addresses.to_vec(), source };
-        let stream = TcpStream::connect(addresses).await.map_err(connect_error)?;
-        stream.set_nodelay(true).map_err(connect_error)?;
-        let last_read_ns = Arc::new(AtomicU64::new(0));
-        let stamped = StampedStream { stream, clock, last_read_ns: Arc::clone(&last_read_ns) };
-        let (sender, driver) = http1::handshake(TokioIo::new(stamped))
+    pub(super) async fn open(route: &Route, clock: Clock) -> Result<Connection, OpenError> {
+        let Route { addresses, tls, version } = route;
+        let (transport, last_read) = Transport::connect(addresses, tls.as_ref(), clock)
             .await
-            .map_err(|source| OpenError::Handshake { addresses: addresses.to_vec(), source })?;
-        Ok(Connection { sender, driver: Box::pin(driver), closed: false, last_read_ns })
+            .map_err(|source| OpenError::Connect { addresses: addresses.clone(), source })?;
+        let handshake_error = |source| OpenError::Handshake { addresses: addresses.clone(), source };
+        let io = TokioIo::new(transport);
+        let (sender, driver): (Sender, Pin<Box<dyn Future<Output = ()> + Send>>) = match version {
+            HttpVersion::Http1 => {
+                let (sender, connection) = http1::handshake(io).await.map_err(handshake_error)?;
+                // An error of the connection reaches its exchange too, which reports it.
+                let driver = async {
+                    let _ = connection.await;
+                };
+                (Sender::Http1(sender), Box::pin(driver))
+            }
+            HttpVersion::Http2 => {
+                let inbox = Inbox::default();
+                let (sender, connection) = http2::handshake(inbox.clone(), io).await.map_err(handshake_error)?;
+                (Sender::Http2(sender), Box::pin(Driver::new(connection, inbox)))
+            }
+        };
+        Ok(Connection { sender, driver, closed: false, last_read })
     }
 
     /// Whether it can take a request: not if the server closed it while it was idle.
@@ -71,7 +96,11 @@ impl Connection {
                 if self.closed {
                     return Poll::Ready(false);
                 }
-                if let Poll::Ready(ready) = self.sender.poll_ready(context) {
+                let ready = match &mut self.sender {
+                    Sender::Http1(sender) => sender.poll_ready(context),
+                    Sender::Http2(sender) => sender.poll_ready(context),
+                };
+                if let Poll::Ready(ready) = ready {
                     return Poll::Ready(ready.is_ok());
                 }
             }
@@ -82,8 +111,16 @@ impl Connection {
 
     /// Sends a request and waits for the head of its response.
     pub(super) async fn send(&mut self, request: Request<Full<Bytes>>) -> hyper::Result<Response<Incoming>> {
-        let response = self.sender.send_request(request);
-        self.drive(response).await
+        match &mut self.sender {
+            Sender::Http1(sender) => {
+                let response = sender.send_request(request);
+                self.drive(response).await
+            }
+            Sender::Http2(sender) => {
+                let response = sender.send_request(request);
+                self.drive(response).await
+            }
+        }
     }
 
     /// Waits for the next piece of a response's body.
@@ -91,10 +128,11 @@ impl Connection {
         self.drive(body.frame()).await
     }
 
-    /// When the latest bytes were read, by the run's clock. hyper reads no further while a piece of the body is not
-    /// taken, so that for the piece just taken this is the read that completed it.
+    /// When the latest bytes were read, by the run's clock. hyper reads HTTP/1.1 no further while a piece of the body is
+    /// not taken, so that for the piece just taken this is the read that completed it; of HTTP/2 it reads what the
+    /// socket holds, so that it is the last of the reads that found bytes there at once.
     pub(super) fn last_read_ns(&self) -> u64 {
-        self.last_read_ns.load(Ordering::Relaxed)
+        self.last_read.ns()
     }
 
     async fn drive<F: Future>(&mut self, exchange: F) -> F::Output {
@@ -110,58 +148,8 @@ impl Connection {
     }
 
     fn poll_driver(&mut self, context: &mut Context<'_>) {
-        // An error of the connection reaches its exchange too, which reports it.
         if !self.closed && self.driver.as_mut().poll(context).is_ready() {
             self.closed = true;
         }
-    }
-}
-
-/// A socket that notes when a read returned bytes.
-struct StampedStream {
-    stream: TcpStream,
-    clock: Clock,
-    last_read_ns: Arc<AtomicU64>,
-}
-
-impl AsyncRead for StampedStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
-        if buffer.filled().len() > before {
-            // One task reads and looks at this: no ordering with anything else is needed.
-            self.last_read_ns.store(self.clock.now_ns(), Ordering::Relaxed);
-        }
-        polled
-    }
-}
-
-impl AsyncWrite for StampedStream {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
     }
 }

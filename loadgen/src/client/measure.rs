@@ -1,25 +1,20 @@
-//! Runs a load: warm-up, then the window, then the records.
+//! Runs a load: starts the workers, lets them warm up, opens the window, gathers the records.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::thread::available_parallelism;
 
-use bytes::Bytes;
 use jiff::Zoned;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::clock::Clock;
-use super::pacer::Pacer;
 use super::payload::PayloadTemplate;
-use super::probe::ProbeLoop;
 use super::progress::{Counters, Progress, report};
-use super::recorder::Dispatch;
-use super::request::{Shared, perform};
-use super::target::TargetClient;
+use super::target::ResolvedTarget;
+use super::worker::{Job, Worked, Worker};
 use super::{LoadError, LoadSpec};
-use crate::arrivals::{Arrivals, Schedule};
-use crate::client_file::CpuMeter;
-use crate::record::{ClientUsage, Measured, Offered, RateChange, RequestRecord, Window};
+use crate::record::{ClientUsage, Measured, Offered, RequestRecord, Window};
 
 /// Sends the load and records every request of it.
 ///
@@ -33,95 +28,105 @@ pub async fn measure(
     progress: watch::Sender<Progress>,
     cancel: CancellationToken,
 ) -> Result<Measured, LoadError> {
-    let total = spec.requests.len();
+    let total = spec.share.indices(spec.requests.len()).len();
     if total == 0 {
         return Err(LoadError::NoRequest);
     }
-    let schedule = spec.schedule()?;
-    let shared = Arc::new(prepare(spec, cancel.clone()).await?);
-    let limit = spec.max_concurrency.map(|limit| Arc::new(Semaphore::new(limit.get() as usize)));
+    let schedule = Arc::new(spec.schedule()?);
+    let limit = own_limit(spec)?;
+    let clock = Clock::start();
+    let targets = resolve(spec, clock).await?;
+    // Dropping this future, too, ends the workers.
+    let stop = cancel.child_token();
+    let _stop_when_dropped = stop.clone().drop_guard();
+    let admission = limit.map(|limit| Arc::new(Semaphore::new(limit.get() as usize)));
+    let template = Arc::new(PayloadTemplate::new(spec.backend, &spec.model, spec.ignore_eos, true, &spec.extra_body));
+    let count = worker_count(spec, total, limit);
+    let mut workers = Vec::with_capacity(count.get() as usize);
+    for number in 0..count.get() {
+        workers.push(Worker::start(Job {
+            number,
+            of: count,
+            spec: Arc::new(spec.clone()),
+            schedule: Arc::clone(&schedule),
+            clock,
+            targets: targets.clone(),
+            template: Arc::clone(&template),
+            admission: admission.clone(),
+            cancel: stop.clone(),
+            counters: Arc::new(Counters::default()),
+        })?);
+    }
+    warm_up(spec, &mut workers, &cancel).await?;
 
-    warm_up(spec, &shared, limit.as_ref()).await?;
-
-    let counters = Arc::new(Counters::default());
-    let reporter = report(Arc::clone(&counters), total, progress.clone());
-    let probe = spec.probe_requests_per_s.map(|rate| ProbeLoop::start(&shared, rate)).transpose()?;
-    let cpu = CpuMeter::start();
-    let dispatched = Dispatcher { spec, shared: &shared, counters: &counters, limit }.run(schedule).await;
-    let probe = match probe {
-        Some(probe) => Some(probe.stop().await?),
-        None => None,
-    };
-    let Dispatched { mut records, rate_changes } = dispatched?;
-    let cpu_share = cpu.share();
+    let counters: Vec<Arc<Counters>> = workers.iter().map(Worker::counters).collect();
+    let reporter = report(counters.clone(), total, progress.clone());
+    let start_ns = spec.start_unix_ns.map_or(0, |unix_ns| clock.instant_of_unix_ns(unix_ns)).max(clock.now_ns());
+    for worker in &mut workers {
+        worker.open_window(start_ns);
+    }
+    let mut whole = Worked::default();
+    for worker in workers {
+        whole.add(worker.finish().await?);
+    }
+    let Worked { mut records, mut rate_changes, probe, cpu_share, sockets_opened } = whole;
     drop(reporter);
-    progress.send_replace(counters.progress(total));
+    progress.send_replace(Counters::progress(&counters, total));
 
     records.sort_unstable_by_key(|record| record.index);
+    // The first worker to reach a rate has reached it for all.
+    rate_changes.sort_unstable_by_key(|change| (change.rps, change.at));
+    rate_changes.dedup_by_key(|change| change.rps);
     Ok(Measured {
-        window: window(&records, &shared.clock),
+        window: window(&records, &clock),
         records,
         ended_at: Zoned::now().datetime(),
         offered: Offered {
             planned_requests: total,
             timed: spec.arrivals.is_timed(),
-            max_concurrency: spec.max_concurrency.map(Into::into),
+            max_concurrency: limit.map(Into::into),
         },
         rate_changes,
         probe,
-        client: ClientUsage {
-            cpu_share,
-            sockets_opened: shared.targets.iter().map(TargetClient::sockets_opened).sum(),
-        },
+        client: ClientUsage { cpu_share, sockets_opened },
         partial: cancel.is_cancelled(),
     })
 }
 
-async fn prepare(spec: &LoadSpec, cancel: CancellationToken) -> Result<Shared, LoadError> {
+/// Most requests in flight of this generator.
+fn own_limit(spec: &LoadSpec) -> Result<Option<NonZeroU32>, LoadError> {
+    let Some(limit) = spec.max_concurrency else { return Ok(None) };
+    let own = NonZeroU32::new(spec.share.of_limit(limit.get())).ok_or(LoadError::LimitTooLow { limit })?;
+    Ok(Some(own))
+}
+
+/// One worker a core, but no more than have something to do at once.
+fn worker_count(spec: &LoadSpec, total: usize, limit: Option<NonZeroU32>) -> NonZeroU32 {
+    let cores = || available_parallelism().ok().and_then(|cores| NonZeroU32::try_from(cores).ok());
+    let wanted = spec.workers.or_else(cores).unwrap_or(NonZeroU32::MIN);
+    let busy = limit.map_or(u32::MAX, NonZeroU32::get).min(u32::try_from(total).unwrap_or(u32::MAX));
+    NonZeroU32::new(wanted.get().min(busy)).unwrap_or(NonZeroU32::MIN)
+}
+
+async fn resolve(spec: &LoadSpec, clock: Clock) -> Result<Vec<Arc<ResolvedTarget>>, LoadError> {
     if spec.targets.is_empty() {
         return Err(LoadError::NoTarget);
     }
-    let clock = Clock::start();
     let mut targets = Vec::with_capacity(spec.targets.len());
     for target in &spec.targets {
-        targets.push(TargetClient::resolve(target, &spec.headers, clock).await?);
+        targets.push(Arc::new(ResolvedTarget::resolve(target, &spec.http, clock).await?));
     }
-    Ok(Shared {
-        clock,
-        targets,
-        endpoint: spec.endpoint.clone().unwrap_or_else(|| spec.backend.endpoint().to_owned()),
-        template: PayloadTemplate::new(spec.backend, &spec.model, spec.ignore_eos, true, &spec.extra_body),
-        keep_texts: spec.keep_texts,
-        request_timeout: spec.request_timeout,
-        cancel,
-    })
+    Ok(targets)
 }
 
-/// Sends the warm-up requests, as many at once as the run may, and waits for all of them.
-async fn warm_up(spec: &LoadSpec, shared: &Arc<Shared>, limit: Option<&Arc<Semaphore>>) -> Result<(), LoadError> {
-    let counters = Arc::new(Counters::default());
-    let mut tasks = JoinSet::new();
-    for (index, request) in spec.warmup.iter().enumerate() {
-        let payload = shared.template.render(request)?;
-        let permit = admit(limit).await;
-        let now_ns = shared.clock.now_ns();
-        let dispatch = Dispatch {
-            index,
-            target: index % shared.targets.len(),
-            expected_prompt_tokens: request.expected_prompt_tokens,
-            intended_ns: now_ns,
-            arrived_ns: now_ns,
-            admitted_ns: now_ns,
-        };
-        let exchange = perform(Arc::clone(shared), Arc::clone(&counters), dispatch, payload, request.max_tokens);
-        tasks.spawn(hold_while(permit, exchange));
-    }
+/// Waits for the warm-up of all workers; a load whose warm-up got no answer at all is not begun.
+async fn warm_up(spec: &LoadSpec, workers: &mut [Worker], cancel: &CancellationToken) -> Result<(), LoadError> {
     let mut errors = Vec::new();
-    while let Some(record) = tasks.join_next().await {
-        errors.extend(record?.error);
+    for worker in workers {
+        errors.extend(worker.warmed_up().await?);
     }
     match errors.first() {
-        Some(first_error) if errors.len() == spec.warmup.len() && !shared.cancel.is_cancelled() => {
+        Some(first_error) if errors.len() == spec.warmup.len() && !cancel.is_cancelled() => {
             Err(LoadError::WarmUp { count: errors.len(), first_error: first_error.clone() })
         }
         Some(first_error) => {
@@ -129,129 +134,6 @@ async fn warm_up(spec: &LoadSpec, shared: &Arc<Shared>, limit: Option<&Arc<Semap
             Ok(())
         }
         None => Ok(()),
-    }
-}
-
-async fn admit(limit: Option<&Arc<Semaphore>>) -> Option<OwnedSemaphorePermit> {
-    match limit {
-        Some(limit) => Some(Arc::clone(limit).acquire_owned().await.expect("the limit's semaphore is never closed")),
-        None => None,
-    }
-}
-
-async fn hold_while<T>(permit: Option<OwnedSemaphorePermit>, exchange: impl Future<Output = T>) -> T {
-    let output = exchange.await;
-    drop(permit);
-    output
-}
-
-/// Begins each request at its time.
-struct Dispatcher<'a> {
-    spec: &'a LoadSpec,
-    shared: &'a Arc<Shared>,
-    counters: &'a Arc<Counters>,
-    limit: Option<Arc<Semaphore>>,
-}
-
-struct Dispatched {
-    records: Vec<RequestRecord>,
-    rate_changes: Vec<RateChange>,
-}
-
-impl Dispatcher<'_> {
-    async fn run(self, schedule: Schedule) -> Result<Dispatched, LoadError> {
-        let Schedule { offsets_s, rates } = schedule;
-        let clock = self.shared.clock;
-        let start_ns = clock.now_ns();
-        let intended_ns: Vec<u64> = offsets_s.iter().map(|offset_s| start_ns + (offset_s * 1e9) as u64).collect();
-        let mut pacer = match self.spec.arrivals.is_timed() {
-            true => Some(Pacer::start(clock, intended_ns.clone()).map_err(LoadError::Pacer)?),
-            false => None,
-        };
-        let mut ramp = RampSteps::new(&self.spec.arrivals);
-        let mut tasks = JoinSet::new();
-        let mut records = Vec::with_capacity(intended_ns.len());
-        for (index, &intended_ns) in intended_ns.iter().enumerate() {
-            // Rendered before its time comes, so that it is not late by the rendering.
-            let request = self.spec.requests.request(index)?;
-            let payload = self.shared.template.render(&request)?;
-            let admission = async {
-                let arrived_ns = match &mut pacer {
-                    Some(pacer) => pacer.tick().await,
-                    None => {
-                        // Lets requests begun already go ahead: on a single thread nothing else would.
-                        tokio::task::yield_now().await;
-                        start_ns
-                    }
-                };
-                (arrived_ns, admit(self.limit.as_ref()).await, clock.now_ns())
-            };
-            let (arrived_ns, permit, admitted_ns) = tokio::select! {
-                biased;
-                () = self.shared.cancel.cancelled() => break,
-                admission = admission => admission,
-            };
-            if let Some(rate) = rates.get(index) {
-                ramp.reached(*rate);
-            }
-            let dispatch = Dispatch {
-                index,
-                target: index % self.shared.targets.len(),
-                expected_prompt_tokens: request.expected_prompt_tokens,
-                intended_ns,
-                arrived_ns,
-                // Without a limit nothing but the plan decides when a request may begin.
-                admitted_ns: if permit.is_some() { admitted_ns } else { intended_ns },
-            };
-            tasks.spawn(self.exchange(dispatch, payload, request.max_tokens, permit));
-            while let Some(record) = tasks.try_join_next() {
-                records.push(record?);
-            }
-        }
-        while let Some(record) = tasks.join_next().await {
-            records.push(record?);
-        }
-        Ok(Dispatched { records, rate_changes: ramp.changes })
-    }
-
-    fn exchange(
-        &self,
-        dispatch: Dispatch,
-        payload: Bytes,
-        max_tokens: u32,
-        permit: Option<OwnedSemaphorePermit>,
-    ) -> impl Future<Output = RequestRecord> + Send + 'static {
-        let exchange = perform(Arc::clone(self.shared), Arc::clone(self.counters), dispatch, payload, max_tokens);
-        hold_while(permit, exchange)
-    }
-}
-
-/// Notes when a ramp reaches each whole rate.
-struct RampSteps {
-    reached_rps: u32,
-    changes: Vec<RateChange>,
-}
-
-impl RampSteps {
-    fn new(arrivals: &Arrivals) -> RampSteps {
-        match *arrivals {
-            Arrivals::Ramp { start_rps, strategy: _, end_rps: _, burstiness: _ } => RampSteps {
-                reached_rps: start_rps,
-                changes: vec![RateChange { rps: start_rps, at: Zoned::now().datetime() }],
-            },
-            Arrivals::AllAtOnce { .. } | Arrivals::Rate { .. } | Arrivals::Recorded => {
-                RampSteps { reached_rps: 0, changes: Vec::new() }
-            }
-        }
-    }
-
-    fn reached(&mut self, rate: f64) {
-        let rps = rate as u32;
-        if rps > self.reached_rps {
-            let at = Zoned::now().datetime();
-            self.changes.extend((self.reached_rps + 1..=rps).map(|rps| RateChange { rps, at }));
-            self.reached_rps = rps;
-        }
     }
 }
 

@@ -3,33 +3,40 @@
 //! No request is retried. A time is taken when the read that brought the bytes has returned, before anything looks at
 //! them; texts are copied only when they are to be kept.
 
+mod ask;
 mod chunk;
 mod clock;
 mod connection;
+mod dispatch;
+mod http2;
 mod measure;
 mod pacer;
 mod payload;
 mod probe;
 mod progress;
 mod recorder;
-mod reply;
 mod request;
+mod share;
 mod sse;
 mod target;
+mod tls;
+mod transport;
+mod worker;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderMap;
 use serde_json::{Map, Value};
 
+pub(crate) use ask::AskedServer;
+pub use ask::{AskError, served_models};
 pub use measure::measure;
 pub use progress::Progress;
-pub(crate) use reply::tokenize;
-pub use reply::{OneReply, ReplyError, send_one, served_models};
-pub use sse::SseParser;
-pub use target::{Target, TargetError};
+pub use share::Share;
+pub use sse::{EVENT_BYTES_MAX, EventTooLong, SseParser};
+pub use target::{HttpOptions, Target, TargetError};
+pub use tls::{HttpVersion, TlsError, Trust};
 
 use crate::arrivals::{Arrivals, ArrivalsError, Schedule};
 use crate::dataset::{DatasetError, PlannedRequest, RequestSource};
@@ -80,8 +87,8 @@ pub struct LoadSpec {
     pub backend: Backend,
     /// The path below each target's base URL; `None` is the backend's own.
     pub endpoint: Option<String>,
-    /// Headers of every request.
-    pub headers: HeaderMap,
+    /// How HTTP is spoken.
+    pub http: HttpOptions,
     /// When requests come.
     pub arrivals: Arrivals,
     /// Most requests in flight over all targets; `None` for no bound.
@@ -98,6 +105,13 @@ pub struct LoadSpec {
     pub probe_requests_per_s: Option<f64>,
     /// Seed of the arrival times.
     pub seed: u64,
+    /// Which of the requests this load generator sends, when several share the plan.
+    pub share: Share,
+    /// When the first request could come, in nanoseconds since the Unix epoch: load generators that share a plan start
+    /// together. `None`, or a moment that is past, is as soon as possible.
+    pub start_unix_ns: Option<u64>,
+    /// Worker threads, each with an event loop and connections of its own; `None` is one for each core.
+    pub workers: Option<NonZeroU32>,
 }
 
 impl LoadSpec {
@@ -113,7 +127,7 @@ impl LoadSpec {
             model: model.into(),
             backend: Backend::default(),
             endpoint: None,
-            headers: HeaderMap::new(),
+            http: HttpOptions::default(),
             arrivals: Arrivals::AllAtOnce { burstiness: crate::arrivals::Burstiness::POISSON },
             max_concurrency: None,
             ignore_eos: false,
@@ -122,6 +136,9 @@ impl LoadSpec {
             request_timeout: Self::REQUEST_TIMEOUT,
             probe_requests_per_s: None,
             seed: 0,
+            share: Share::WHOLE,
+            start_unix_ns: None,
+            workers: None,
         }
     }
 }
@@ -171,10 +188,22 @@ pub enum LoadError {
         /// Why the first failed.
         first_error: String,
     },
-    /// The thread that keeps the time could not be started.
-    #[error("load: the thread that keeps the arrival times cannot be started; look at the limit of threads")]
-    Pacer(#[source] std::io::Error),
+    /// The limit is lower than the number of load generators that share it.
+    #[error("load: at most {limit} requests in flight leave nothing for each load generator; use fewer, or raise it")]
+    LimitTooLow {
+        /// Most requests in flight of all generators together.
+        limit: NonZeroU32,
+    },
+    /// A worker thread or its event loop could not be started.
+    #[error("load: a worker cannot be started; look at the limits of threads and of open files")]
+    Worker(#[source] std::io::Error),
+    /// The timer of a worker failed.
+    #[error("load: the timer of the arrivals failed")]
+    Timer(#[source] std::io::Error),
     /// A request's task panicked.
     #[error("load: a request's task ended without a record")]
     Task(#[from] tokio::task::JoinError),
+    /// A worker thread panicked.
+    #[error("load: a worker ended without its records")]
+    WorkerGone,
 }

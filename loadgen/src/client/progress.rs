@@ -24,7 +24,7 @@ pub struct Progress {
     pub output_tokens: u64,
 }
 
-/// Counts that all requests of a run add to.
+/// Counts that all requests of a worker add to.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     begun: AtomicU64,
@@ -47,17 +47,19 @@ impl Counters {
         self.output_chunks.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn progress(&self, total: usize) -> Progress {
-        // Ended is read before begun, so that the difference is never negative.
-        let done = self.succeeded.load(Ordering::Relaxed);
-        let failed = self.failed.load(Ordering::Relaxed);
-        Progress {
-            done,
-            failed,
-            in_flight: self.begun.load(Ordering::Relaxed).saturating_sub(done + failed),
-            total: total as u64,
-            output_tokens: self.output_chunks.load(Ordering::Relaxed),
+    /// The progress of all workers together.
+    pub(super) fn progress(workers: &[Arc<Counters>], total: usize) -> Progress {
+        let mut progress = Progress { total: total as u64, ..Progress::default() };
+        for counters in workers {
+            // Ended is read before begun, so that the difference is never negative.
+            let done = counters.succeeded.load(Ordering::Relaxed);
+            let failed = counters.failed.load(Ordering::Relaxed);
+            progress.done += done;
+            progress.failed += failed;
+            progress.in_flight += counters.begun.load(Ordering::Relaxed).saturating_sub(done + failed);
+            progress.output_tokens += counters.output_chunks.load(Ordering::Relaxed);
         }
+        progress
     }
 }
 
@@ -66,7 +68,7 @@ const REPORT_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Reports to `progress` until the handle is dropped.
 pub(super) fn report(
-    counters: Arc<Counters>,
+    workers: Vec<Arc<Counters>>,
     total: usize,
     progress: watch::Sender<Progress>,
 ) -> AbortOnDropHandle<()> {
@@ -75,7 +77,7 @@ pub(super) fn report(
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             interval.tick().await;
-            progress.send_replace(counters.progress(total));
+            progress.send_replace(Counters::progress(&workers, total));
         }
     }))
 }

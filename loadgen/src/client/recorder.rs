@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::chunk::{Chunk, Content, StreamEvent};
 use super::clock::{Clock, seconds};
 use super::progress::Counters;
+use super::sse::EventTooLong;
 use crate::record::{RequestRecord, Usage};
 
 /// What has been seen of one request so far; instants are the run clock's nanoseconds.
@@ -28,6 +29,8 @@ pub(super) enum StreamFailure {
     Reported(String),
     #[error("an event of the stream is no JSON object of a completion")]
     Unreadable(#[source] serde_json::Error),
+    #[error(transparent)]
+    TooLong(#[from] EventTooLong),
     #[error("the stream ended without output")]
     NoOutput,
 }

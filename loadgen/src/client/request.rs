@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use http::header::LOCATION;
 use http::{Method, Request, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -23,15 +24,16 @@ use crate::record::RequestRecord;
 /// Bytes of an error response that are kept as the reason of a failure.
 const ERROR_BODY_BYTES: usize = 2048;
 
-/// What all requests of a run share.
+/// What all requests of a worker share.
 pub(super) struct Shared {
     pub(super) clock: Clock,
     pub(super) targets: Vec<TargetClient>,
     pub(super) endpoint: String,
-    pub(super) template: PayloadTemplate,
+    pub(super) template: Arc<PayloadTemplate>,
     pub(super) keep_texts: bool,
     pub(super) request_timeout: Duration,
     pub(super) cancel: CancellationToken,
+    pub(super) counters: Arc<Counters>,
 }
 
 /// Why a request failed.
@@ -45,6 +47,8 @@ pub(super) enum RequestError {
     Send(#[source] hyper::Error),
     #[error("HTTP {status}: {body}")]
     Status { status: StatusCode, body: String },
+    #[error("HTTP {status} to {location}: redirects are not followed; give the final URL")]
+    Redirect { status: StatusCode, location: String },
     #[error("the response broke off")]
     Body(#[source] hyper::Error),
     #[error(transparent)]
@@ -79,14 +83,15 @@ pub(super) async fn perform(
 /// The exchange itself; what it sees goes to the recorder.
 async fn stream(shared: &Shared, target: usize, payload: Bytes, recorder: &mut Recorder) -> Result<(), RequestError> {
     let target = &shared.targets[target];
-    let _slot = match &target.cap {
-        Some(cap) => Some(cap.acquire().await.expect("the cap's semaphore is never closed")),
-        None => None,
-    };
+    let _slot = target.slot().await;
     let request = target.request(Method::POST, &shared.endpoint, payload)?;
     let (mut connection, response) = begin(target, request).await?;
-    let status = response.status();
-    let mut body = response.into_body();
+    let (head, mut body) = response.into_parts();
+    let status = head.status;
+    if status.is_redirection() {
+        let location = head.headers.get(LOCATION).and_then(|value| value.to_str().ok()).unwrap_or("nowhere").to_owned();
+        return Err(RequestError::Redirect { status, location });
+    }
     if status != StatusCode::OK {
         let body = read_text(&mut connection, &mut body, ERROR_BODY_BYTES).await.unwrap_or_default();
         return Err(RequestError::Status { status, body });
@@ -96,7 +101,7 @@ async fn stream(shared: &Shared, target: usize, payload: Bytes, recorder: &mut R
         let frame = frame.map_err(RequestError::Body)?;
         if let Some(bytes) = frame.data_ref() {
             let read_ns = connection.last_read_ns();
-            parser.feed(bytes, |data| recorder.on_event(data, read_ns));
+            parser.feed(bytes, |data| recorder.on_event(data, read_ns)).map_err(StreamFailure::from)?;
         }
     }
     drop(body);

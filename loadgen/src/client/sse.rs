@@ -2,6 +2,15 @@
 
 use memchr::memchr2;
 
+/// Longest event that is kept together: far above any chunk of a completion, and far below what memory holds at a
+/// thousand streams.
+pub const EVENT_BYTES_MAX: usize = 4 << 20;
+
+/// An event, or a line of it, does not end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an event of the stream is longer than {EVENT_BYTES_MAX} bytes")]
+pub struct EventTooLong;
+
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Splits a stream of bytes, however it is cut, into the data of its events.
@@ -23,7 +32,10 @@ pub struct SseParser {
 
 impl SseParser {
     /// Takes the next piece of the stream and calls `on_event` with the data of each event that it completes.
-    pub fn feed<'a>(&mut self, mut bytes: &'a [u8], mut on_event: impl FnMut(&[u8])) {
+    ///
+    /// # Errors
+    /// When an event grows beyond [`EVENT_BYTES_MAX`]; nothing more may be fed then.
+    pub fn feed<'a>(&mut self, mut bytes: &'a [u8], mut on_event: impl FnMut(&[u8])) -> Result<(), EventTooLong> {
         // The data line of the event begun in this piece, borrowed as long as it is the only one.
         let mut borrowed: Option<&'a [u8]> = None;
         if self.after_cr && !bytes.is_empty() {
@@ -59,8 +71,12 @@ impl SseParser {
             }
             self.past_first_line = true;
         }
-        self.line.extend_from_slice(bytes);
         self.keep(borrowed);
+        if self.line.len() + self.data.len() + bytes.len() > EVENT_BYTES_MAX {
+            return Err(EventTooLong);
+        }
+        self.line.extend_from_slice(bytes);
+        Ok(())
     }
 
     fn without_mark<'l>(&self, line: &'l [u8]) -> &'l [u8] {
@@ -122,7 +138,7 @@ mod tests {
         let mut parser = SseParser::default();
         let mut events = Vec::new();
         for piece in pieces {
-            parser.feed(piece, |data| events.push(String::from_utf8(data.to_vec()).unwrap()));
+            parser.feed(piece, |data| events.push(String::from_utf8(data.to_vec()).unwrap())).unwrap();
         }
         events
     }
@@ -145,6 +161,17 @@ mod tests {
         assert_eq!(events(&[stream.as_bytes()]), expected);
         let single_bytes: Vec<&[u8]> = stream.as_bytes().chunks(1).collect();
         assert_eq!(events(&single_bytes), expected, "byte by byte");
+    }
+
+    #[rstest]
+    #[case::a_line_without_end(b"data: xxxxxxxxxx")]
+    #[case::an_event_without_end(b"data: xxxxxxxxx\n")]
+    fn what_never_ends_is_refused_before_it_fills_the_memory(#[case] opening: &[u8]) {
+        let mut parser = SseParser::default();
+        let piece = opening.repeat(4096);
+        let taken = (0..1_000).take_while(|_| parser.feed(&piece, |_| {}).is_ok()).count();
+        assert!(taken < 1_000, "{taken} pieces of {} bytes were taken", piece.len());
+        assert!(parser.line.len() + parser.data.len() <= EVENT_BYTES_MAX + piece.len());
     }
 
     proptest! {

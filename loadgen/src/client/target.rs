@@ -11,15 +11,17 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri};
 use http_body_util::Full;
 use tokio::net::lookup_host;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::clock::Clock;
-use super::connection::{Connection, OpenError};
+use super::connection::{Connection, OpenError, Route};
+use super::tls::{self, HttpVersion, TlsError, Trust};
+use super::transport::Tls;
 
 /// Where to send requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// `http://host:port`, with or without a path before the endpoint's.
+    /// `http://host:port` or `https://host:port`, with or without a path before the endpoint's.
     pub base_url: String,
     /// Most requests in flight at this target; `None` for no bound.
     ///
@@ -27,14 +29,34 @@ pub struct Target {
     pub max_in_flight: Option<NonZeroU32>,
 }
 
+/// How HTTP is spoken with all targets of a run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HttpOptions {
+    /// Headers of every request, beside the client's own.
+    pub headers: HeaderMap,
+    /// The version.
+    pub version: HttpVersion,
+    /// Whose certificates are trusted.
+    pub trust: Trust,
+}
+
 /// Why a target cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TargetError {
-    /// The URL cannot be read, or is not plain HTTP.
-    #[error("target {base_url:?}: no URL of a plain HTTP server; give http://HOST:PORT")]
+    /// The URL cannot be read, or is not of HTTP.
+    #[error("target {base_url:?}: no URL of an HTTP server; give http://HOST:PORT or https://HOST:PORT")]
     Url {
         /// The URL.
         base_url: String,
+    },
+    /// No TLS can be spoken with it.
+    #[error("target {base_url:?}: no TLS can be spoken with it")]
+    Tls {
+        /// The URL.
+        base_url: String,
+        /// What is wrong with the trusted certificates.
+        #[source]
+        source: TlsError,
     },
     /// The name has no address.
     #[error("target {base_url:?}: its host has no address; look at the name and at the resolver")]
@@ -47,51 +69,85 @@ pub enum TargetError {
     },
 }
 
-/// A target with its connections.
-pub(super) struct TargetClient {
-    addresses: Vec<SocketAddr>,
+/// What all workers share of a target: where it is, and its cap.
+pub(super) struct ResolvedTarget {
+    route: Route,
     headers: HeaderMap,
+    /// What stands before the path in a request's line: nothing in HTTP/1.1, scheme and authority in HTTP/2.
+    uri_origin: String,
     base_path: String,
     clock: Clock,
-    idle: Mutex<Vec<Connection>>,
-    sockets_opened: AtomicU64,
-    pub(super) cap: Option<Arc<Semaphore>>,
+    cap: Option<Arc<Semaphore>>,
 }
 
-impl TargetClient {
+impl ResolvedTarget {
     /// Resolves the target once, so that no request waits for a name.
-    pub(super) async fn resolve(target: &Target, headers: &HeaderMap, clock: Clock) -> Result<Self, TargetError> {
+    pub(super) async fn resolve(target: &Target, http: &HttpOptions, clock: Clock) -> Result<Self, TargetError> {
         let Target { base_url, max_in_flight } = target;
-        let (authority, base_path) =
-            split_url(base_url).ok_or_else(|| TargetError::Url { base_url: base_url.clone() })?;
+        let HttpOptions { headers, version, trust } = http;
+        let unusable = || TargetError::Url { base_url: base_url.clone() };
+        let Origin { scheme, authority, base_path } = Origin::of(base_url).ok_or_else(unusable)?;
         let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-        let addresses: Vec<SocketAddr> = lookup_host((host, authority.port_u16().unwrap_or(80)))
+        let is_tls = scheme == Scheme::HTTPS;
+        let port = authority.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
+        let addresses: Vec<SocketAddr> = lookup_host((host, port))
             .await
             .map_err(|source| TargetError::Resolve { base_url: base_url.clone(), source })?
             .collect();
+        let tls = if is_tls {
+            let config = tls::client_config(trust, *version)
+                .map_err(|source| TargetError::Tls { base_url: base_url.clone(), source })?;
+            Some(Tls { config, server_name: tls::server_name(host).map_err(|_| unusable())? })
+        } else {
+            None
+        };
         let mut own_headers = HeaderMap::new();
-        let host_value =
-            HeaderValue::from_str(authority.as_str()).map_err(|_| TargetError::Url { base_url: base_url.clone() })?;
-        own_headers.insert(HOST, host_value);
+        if *version == HttpVersion::Http1 {
+            own_headers.insert(HOST, HeaderValue::from_str(authority.as_str()).map_err(|_| unusable())?);
+        }
         own_headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         own_headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
         own_headers.extend(headers.clone());
-        Ok(TargetClient {
-            addresses,
+        Ok(ResolvedTarget {
+            route: Route { addresses, tls, version: *version },
             headers: own_headers,
+            uri_origin: match version {
+                HttpVersion::Http1 => String::new(),
+                HttpVersion::Http2 => format!("{scheme}://{authority}"),
+            },
             base_path,
             clock,
-            idle: Mutex::default(),
-            sockets_opened: AtomicU64::new(0),
             cap: max_in_flight.map(|limit| Arc::new(Semaphore::new(limit.get() as usize))),
         })
+    }
+}
+
+/// A target with the connections that one worker has to it.
+pub(super) struct TargetClient {
+    target: Arc<ResolvedTarget>,
+    idle: Mutex<Vec<Connection>>,
+    sockets_opened: AtomicU64,
+}
+
+impl TargetClient {
+    pub(super) fn new(target: Arc<ResolvedTarget>) -> TargetClient {
+        TargetClient { target, idle: Mutex::default(), sockets_opened: AtomicU64::new(0) }
+    }
+
+    /// Waits until the target's cap lets one more request through; holds its place until dropped.
+    pub(super) async fn slot(&self) -> Option<SemaphorePermit<'_>> {
+        match &self.target.cap {
+            Some(cap) => Some(cap.acquire().await.expect("the cap's semaphore is never closed")),
+            None => None,
+        }
     }
 
     /// A request to `path` below the base URL.
     pub(super) fn request(&self, method: Method, path: &str, body: Bytes) -> Result<Request<Full<Bytes>>, http::Error> {
-        let uri: Uri = format!("{}{path}", self.base_path).parse()?;
+        let ResolvedTarget { uri_origin, base_path, headers, .. } = &*self.target;
+        let uri: Uri = format!("{uri_origin}{base_path}{path}").parse()?;
         let mut request = Request::builder().method(method).uri(uri).body(Full::new(body))?;
-        *request.headers_mut() = self.headers.clone();
+        *request.headers_mut() = headers.clone();
         Ok(request)
     }
 
@@ -108,7 +164,7 @@ impl TargetClient {
 
     /// A new connection.
     pub(super) async fn open(&self) -> Result<Connection, OpenError> {
-        let connection = Connection::open(&self.addresses, self.clock).await?;
+        let connection = Connection::open(&self.target.route, self.target.clock).await?;
         self.sockets_opened.fetch_add(1, Ordering::Relaxed);
         Ok(connection)
     }
@@ -123,14 +179,21 @@ impl TargetClient {
     }
 }
 
-/// The authority and the path (without a slash at its end) of a plain HTTP URL.
-fn split_url(base_url: &str) -> Option<(Authority, String)> {
-    let parts = base_url.parse::<Uri>().ok()?.into_parts();
-    if parts.scheme != Some(Scheme::HTTP) {
-        return None;
+/// The parts of a base URL; the path without a slash at its end.
+#[derive(Debug, PartialEq)]
+struct Origin {
+    scheme: Scheme,
+    authority: Authority,
+    base_path: String,
+}
+
+impl Origin {
+    fn of(base_url: &str) -> Option<Origin> {
+        let parts = base_url.parse::<Uri>().ok()?.into_parts();
+        let scheme = parts.scheme.filter(|scheme| *scheme == Scheme::HTTP || *scheme == Scheme::HTTPS)?;
+        let path = parts.path_and_query.as_ref().map_or("", PathAndQuery::path);
+        Some(Origin { scheme, authority: parts.authority?, base_path: path.trim_end_matches('/').to_owned() })
     }
-    let path = parts.path_and_query.as_ref().map_or("", PathAndQuery::path);
-    Some((parts.authority?, path.trim_end_matches('/').to_owned()))
 }
 
 #[cfg(test)]
@@ -140,15 +203,19 @@ mod tests {
     use super::*;
 
     #[rstest]
-    #[case("http://a:8000", Some(("a:8000", "")))]
-    #[case("http://a:8000/", Some(("a:8000", "")))]
-    #[case("http://a/prefix/", Some(("a", "/prefix")))]
-    #[case("http://[::1]:80", Some(("[::1]:80", "")))]
-    #[case("https://a", None)]
+    #[case("http://a:8000", Some(("http", "a:8000", "")))]
+    #[case("http://a:8000/", Some(("http", "a:8000", "")))]
+    #[case("http://a/prefix/", Some(("http", "a", "/prefix")))]
+    #[case("http://[::1]:80", Some(("http", "[::1]:80", "")))]
+    #[case("https://a/v", Some(("https", "a", "/v")))]
+    #[case("ftp://a", None)]
     #[case("a:8000", None)]
     #[case("", None)]
-    fn a_base_url_is_split(#[case] url: &str, #[case] expected: Option<(&str, &str)>) {
-        let found = split_url(url);
-        assert_eq!(found.as_ref().map(|(authority, path)| (authority.as_str(), path.as_str())), expected);
+    fn a_base_url_is_split(#[case] url: &str, #[case] expected: Option<(&str, &str, &str)>) {
+        let found = Origin::of(url);
+        let parts = found
+            .as_ref()
+            .map(|Origin { scheme, authority, base_path }| (scheme.as_str(), authority.as_str(), base_path.as_str()));
+        assert_eq!(parts, expected);
     }
 }

@@ -1,12 +1,11 @@
-//! What the process uses of its machine's CPUs.
+//! What a thread uses of its core.
 
-use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
 
-/// CPU time since a moment.
+/// CPU time of the calling thread since a moment.
 pub(crate) struct CpuMeter {
     started: Instant,
     used_before: Duration,
@@ -17,18 +16,17 @@ impl CpuMeter {
         CpuMeter { started: Instant::now(), used_before: used() }
     }
 
-    /// Share of all CPUs that this process may use, used since the start (1 = all of them).
+    /// Share of one core that this thread has used since the start, which it must have made itself.
     pub(crate) fn share(&self) -> f64 {
-        let cores = available_parallelism().map_or(1, usize::from) as f64;
         let elapsed_s = self.started.elapsed().as_secs_f64().max(f64::MIN_POSITIVE);
-        used().saturating_sub(self.used_before).as_secs_f64() / elapsed_s / cores
+        used().saturating_sub(self.used_before).as_secs_f64() / elapsed_s
     }
 }
 
-/// User and system time of this process so far.
+/// User and system time of this thread so far.
 fn used() -> Duration {
     // It fails for an unknown `who` alone; were it to, the share would read 0.
-    getrusage(UsageWho::RUSAGE_SELF)
+    getrusage(UsageWho::RUSAGE_THREAD)
         .map(|usage| duration(usage.user_time()) + duration(usage.system_time()))
         .unwrap_or_default()
 }

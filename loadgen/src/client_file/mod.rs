@@ -12,7 +12,7 @@ use crate::stats;
 
 /// Send lateness beyond which the client shapes the run: its 99th percentile in milliseconds.
 const LATENESS_LIMIT_MS: f64 = 5.0;
-/// Share of the client's CPUs beyond which it shapes the run.
+/// Share of its core beyond which the busiest worker shapes the run.
 const CPU_SHARE_LIMIT: f64 = 0.8;
 
 /// The client's account of a run.
@@ -59,7 +59,7 @@ fn reasons(lateness_ms: Option<&Distribution>, cpu_share: f64) -> Vec<String> {
         )
     });
     let busy = (cpu_share > CPU_SHARE_LIMIT).then(|| {
-        format!("the client used {:.0} % of its CPUs; the limit is {:.0} %", cpu_share * 100.0, CPU_SHARE_LIMIT * 100.0)
+        format!("the client used {:.0} % of a core; the limit is {:.0} %", cpu_share * 100.0, CPU_SHARE_LIMIT * 100.0)
     });
     late.into_iter().chain(busy).collect()
 }

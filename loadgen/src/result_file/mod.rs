@@ -1,15 +1,17 @@
 //! `bench.json`: the file that `vllm bench serve --save-result` writes, key for key and type for type.
 
 mod busiest;
+mod keep;
 mod py_json;
 mod summary;
 mod table;
 mod writer;
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 pub use busiest::BusiestSecond;
+pub use keep::{keep, refuges};
 pub use summary::{LatencySummary, Metric, ProbeSummary, Slo, Summary};
 pub use table::summary_table;
 pub use writer::{write_bench_json, write_bench_json_to};
@@ -118,17 +120,22 @@ impl RampStrategy {
 /// Why a result file could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum ResultFileError {
-    /// The file could not be created.
-    #[error("result file {path}: cannot be created; give a directory that can be written to", path = path.display())]
-    Create {
-        /// The file.
+    /// The file is not where it belongs, but it is not lost.
+    #[error(
+        "result file {path}: cannot be written there and is kept at {kept_at}; make room and move it",
+        path = path.display(), kept_at = kept_at.display()
+    )]
+    KeptElsewhere {
+        /// Where it belongs.
         path: PathBuf,
-        /// What the system says.
+        /// Where it is.
+        kept_at: PathBuf,
+        /// Why it is not where it belongs.
         #[source]
         source: io::Error,
     },
-    /// The file could not be written to its end.
-    #[error("result file {path}: cannot be written to its end; look at the free space", path = path.display())]
+    /// The file could not be written, neither where it belongs nor elsewhere.
+    #[error("result file {path}: cannot be written, and nowhere else either; look at the free space", path = path.display())]
     Write {
         /// The file.
         path: PathBuf,
@@ -136,14 +143,4 @@ pub enum ResultFileError {
         #[source]
         source: io::Error,
     },
-}
-
-impl ResultFileError {
-    fn create(path: &Path) -> impl FnOnce(io::Error) -> Self {
-        move |source| ResultFileError::Create { path: path.to_owned(), source }
-    }
-
-    fn write(path: &Path) -> impl FnOnce(io::Error) -> Self {
-        move |source| ResultFileError::Write { path: path.to_owned(), source }
-    }
 }

@@ -1,11 +1,11 @@
 //! Writes the file, key after key in vLLM's order.
 
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::Path;
 
 use jiff::civil::DateTime;
 
+use super::keep::{keep, refuges};
 use super::py_json::{Object, Value};
 use super::summary::input_tokens;
 use super::{DATE_FORMAT, Format, LatencySummary, ProbeSummary, ResultFileError, ResultOptions, Summary};
@@ -16,20 +16,19 @@ use crate::record::{Measured, RateChange, RequestRecord};
 const DETAILED_KEYS: [&str; 7] =
     ["input_lens", "output_lens", "ttfts", "itls", "start_times", "generated_texts", "errors"];
 
-/// Writes the result file of a run to `path`.
+/// Writes the result file of a run to `path`, or where there is room ([`keep`]).
 ///
 /// # Errors
-/// When the file cannot be created or written.
+/// When the file is not at `path`; the error says where it is.
 pub fn write_bench_json(measured: &Measured, options: &ResultOptions, path: &Path) -> Result<(), ResultFileError> {
-    let mut file = BufWriter::new(File::create(path).map_err(ResultFileError::create(path))?);
-    write_bench_json_to(measured, options, &mut file).and_then(|()| file.flush()).map_err(ResultFileError::write(path))
+    keep(path, &refuges(), |out| write_bench_json_to(measured, options, out))
 }
 
 /// Writes the result file of a run to any writer; one line, no newline at its end, as vLLM does.
 ///
 /// # Errors
 /// Those of the writer.
-pub fn write_bench_json_to(measured: &Measured, options: &ResultOptions, out: &mut impl Write) -> io::Result<()> {
+pub fn write_bench_json_to(measured: &Measured, options: &ResultOptions, mut out: &mut dyn Write) -> io::Result<()> {
     let summary = options.summarise(measured);
     let mut file = Object::default();
     set_identity(&mut file, options, measured.ended_at);
@@ -54,7 +53,7 @@ pub fn write_bench_json_to(measured: &Measured, options: &ResultOptions, out: &m
             file.remove(key);
         }
     }
-    file.write(out)
+    file.write(&mut out)
 }
 
 fn set_identity(file: &mut Object<'_>, options: &ResultOptions, ended_at: DateTime) {

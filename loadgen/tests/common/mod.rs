@@ -3,7 +3,9 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 #![allow(clippy::unwrap_used, reason = "clippy knows test functions, not the functions that they call")]
 
+pub mod raw;
 pub mod server;
+pub mod tls;
 
 use std::path::PathBuf;
 

@@ -1,5 +1,6 @@
 //! A real HTTP server on the loopback that answers each request with what a test scripted.
 
+use std::fmt::Debug;
 use std::io;
 use std::net::TcpListener as StdListener;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,9 +9,9 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::http::{HeaderMap, StatusCode, Uri, Version, header};
 use axum::response::Response;
-use axum::serve::ListenerExt;
+use axum::serve::{Listener, ListenerExt};
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use serde_json::Value;
@@ -22,6 +23,7 @@ use tokio_util::task::AbortOnDropHandle;
 #[derive(Clone, Debug)]
 pub struct Seen {
     pub path: String,
+    pub version: Version,
     pub headers: HeaderMap,
     pub body: Value,
 }
@@ -58,6 +60,19 @@ pub struct Server {
 impl Server {
     /// Answers the n-th request (from 0) with what `script` says.
     pub async fn start(script: impl Fn(usize, &Seen) -> Reply + Send + Sync + 'static) -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base_url = format!("http://{}", listener.local_addr().unwrap());
+        // Or small pieces would wait for the client's acknowledgement.
+        let listener = listener.tap_io(|socket| socket.set_nodelay(true).unwrap());
+        Server::start_on(base_url, listener, script)
+    }
+
+    /// The same on a listener that is reached at `base_url`.
+    pub fn start_on<L: Listener<Addr: Debug>>(
+        base_url: String,
+        listener: L,
+        script: impl Fn(usize, &Seen) -> Reply + Send + Sync + 'static,
+    ) -> Server {
         let shared = Arc::new(Shared {
             script: Box::new(script),
             seen: Mutex::default(),
@@ -65,12 +80,8 @@ impl Server {
             in_flight: AtomicUsize::new(0),
             peak_in_flight: AtomicUsize::new(0),
         });
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let base_url = format!("http://{}", listener.local_addr().unwrap());
         let counted = Arc::clone(&shared);
-        let listener = listener.tap_io(move |socket| {
-            // Or small pieces would wait for the client's acknowledgement.
-            socket.set_nodelay(true).unwrap();
+        let listener = listener.tap_io(move |_| {
             counted.connections.fetch_add(1, Ordering::SeqCst);
         });
         let app = Router::new().fallback(answer).with_state(Arc::clone(&shared));
@@ -119,10 +130,16 @@ impl Drop for InFlight {
     }
 }
 
-async fn answer(State(shared): State<Arc<Shared>>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+async fn answer(
+    State(shared): State<Arc<Shared>>,
+    version: Version,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     let in_flight = InFlight::begin(Arc::clone(&shared));
     let body = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap() };
-    let seen = Seen { path: uri.path().to_owned(), headers, body };
+    let seen = Seen { path: uri.path().to_owned(), version, headers, body };
     let number = {
         let mut all = shared.seen.lock().unwrap();
         all.push(seen.clone());

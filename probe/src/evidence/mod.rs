@@ -3,6 +3,7 @@
 
 mod classify;
 mod nonce;
+pub mod recorded;
 mod supports;
 mod take;
 

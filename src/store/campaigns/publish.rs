@@ -9,6 +9,7 @@ use teebench_analysis::{
     report::{self, Links},
     summary::{self, Summary},
 };
+use teebench_probe::verify::{STATEMENT_FILE, statement};
 use tempfile::TempDir;
 use tokio::{fs, io::AsyncWriteExt, task::spawn_blocking};
 
@@ -23,7 +24,7 @@ use crate::store::{BOOTS_FILE, RunFiles, sha256_hex};
 /// Files of a campaign that its sums cover, the runs' own sums aside.
 pub(super) const SEALED: [&str; 4] = [CAMPAIGN, DECISIONS, PLAN, SUMMARY];
 /// Files of a campaign beside its runs.
-pub(super) const OWN_FILES: [&str; 6] = [BOOTS_FILE, CAMPAIGN, DECISIONS, PLAN, REPORT, SUMMARY];
+pub(super) const OWN_FILES: [&str; 7] = [BOOTS_FILE, CAMPAIGN, DECISIONS, PLAN, REPORT, STATEMENT_FILE, SUMMARY];
 
 /// What was published.
 #[derive(Clone, Debug)]
@@ -59,7 +60,11 @@ impl CampaignStore {
         self.objects().write(&self.path(SUMMARY), summary_json.clone().into_bytes()).await?;
         self.objects().write(&self.path(REPORT), report.into_bytes()).await?;
         let sums = self.present_sums().await?;
-        self.objects().write(&self.path(SUMS), sums.into_bytes()).await?;
+        self.objects().write(&self.path(SUMS), sums.clone().into_bytes()).await?;
+        if let Some(plan) = self.plan().await? {
+            let statement = statement(&plan.campaign, &sums).expect("sums that were just made are sums");
+            self.objects().write(&self.path(STATEMENT_FILE), statement).await?;
+        }
         drop(alone);
         let digest = sha256_hex(summary_json.as_bytes());
         Ok(Published { summary_csv: report::csv(&summary), summary_json, digest, summary })

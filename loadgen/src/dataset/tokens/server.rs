@@ -3,9 +3,8 @@
 use std::sync::mpsc;
 use std::time::Duration;
 
-use crate::client::tokenize;
-
 use super::TokenizeError;
+use crate::client::{AskError, AskedServer, HttpOptions};
 
 /// Time for the server to tokenise one text.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -22,11 +21,11 @@ struct Question {
 }
 
 impl ServerTokenizer {
-    /// Will ask the server at `base_url`, in the name of `model`.
+    /// Will ask the server at `base_url`, spoken with as the load speaks with it, in the name of `model`.
     ///
     /// # Errors
     /// When no thread can be started.
-    pub fn start(base_url: &str, model: &str) -> Result<ServerTokenizer, TokenizeError> {
+    pub fn start(base_url: &str, model: &str, http: HttpOptions) -> Result<ServerTokenizer, TokenizeError> {
         let (questions, asked) = mpsc::channel();
         let (base_url, model) = (base_url.to_owned(), model.to_owned());
         let runtime =
@@ -34,10 +33,17 @@ impl ServerTokenizer {
         std::thread::Builder::new()
             .name("tokenize".to_owned())
             .spawn(move || {
+                let mut server = None;
                 for Question { text, answer } in asked {
-                    let counted = runtime.block_on(tokenize(&base_url, &model, &text, TIMEOUT));
+                    let counted = runtime.block_on(async {
+                        let server = match &mut server {
+                            Some(server) => server,
+                            None => server.insert(AskedServer::resolve(&base_url, &http, TIMEOUT).await?),
+                        };
+                        server.tokens(&model, &text).await
+                    });
                     // Whoever asked may be gone.
-                    let _ = answer.send(counted.map_err(|error| TokenizeError::Server(in_full(&error))));
+                    let _ = answer.send(counted.map_err(|error: AskError| TokenizeError::Server(in_full(&error))));
                 }
             })
             .map_err(TokenizeError::Thread)?;

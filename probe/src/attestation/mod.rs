@@ -1,0 +1,131 @@
+//! The GPU's signed attestation report: parsed, and verified against a pinned root. Pure, and without trust in a byte.
+//!
+//! ```text
+//! report   the report's layout (SPDM 1.1 measurements, Hopper)
+//! chain    certificates from the key that signed it to the vendor's root
+//! ```
+
+mod chain;
+mod report;
+
+pub use chain::{Chain, ChainError};
+pub use report::{Report, ReportError};
+
+/// SHA-256 of the certificate "NVIDIA Device Identity CA", which every genuine chain ends in.
+const NVIDIA_ROOT: [u8; 32] = [
+    0x10, 0x2b, 0xf6, 0x59, 0xd5, 0x41, 0x96, 0x14, 0xc9, 0xd8, 0xe6, 0xae, 0xce, 0xbc, 0x80, 0x45, 0x4e, 0xb2, 0x6b,
+    0x1d, 0xf6, 0xa7, 0x69, 0xac, 0x72, 0x0b, 0x9a, 0x69, 0x0b, 0x16, 0x7b, 0x48,
+];
+
+/// Root that a chain must end in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Root {
+    /// The vendor's.
+    Nvidia,
+    /// One for tests, by the SHA-256 of its certificate; what it vouches for is marked as a test.
+    Test([u8; 32]),
+}
+
+impl Root {
+    const fn sha256(self) -> [u8; 32] {
+        match self {
+            Self::Nvidia => NVIDIA_ROOT,
+            Self::Test(sha256) => sha256,
+        }
+    }
+}
+
+/// What a report must say.
+#[derive(Clone, Copy, Debug)]
+pub struct Expected<'a> {
+    /// The nonce that the GPU was asked with.
+    pub nonce: [u8; 32],
+    /// Driver version as NVML gives it.
+    pub driver_version: &'a str,
+    /// VBIOS version as NVML gives it.
+    pub vbios_version: &'a str,
+    /// When the report was taken, in seconds since the Unix epoch: certificates must be valid then.
+    pub unix_seconds: u64,
+}
+
+/// What a verified report shows. It does not show that no certificate was revoked since, nor what the measurements
+/// should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attested {
+    /// Whether the root was one for tests: such a report proves nothing of a GPU.
+    pub test: bool,
+    /// SHA-384 of the firmware that holds the signing key, in hex.
+    pub firmware_id: String,
+    /// Number of measurements in the report.
+    pub measurements: usize,
+}
+
+/// A report that proves nothing.
+#[derive(thiserror::Error, Debug, PartialEq, Eq)]
+pub enum AttestationError {
+    /// It is no report.
+    #[error("attestation report: {0}")]
+    Report(#[from] ReportError),
+    /// Its chain does not hold.
+    #[error("certificate chain: {0}")]
+    Chain(#[from] ChainError),
+    /// It answers another question.
+    #[error("attestation report: its nonce is not the one that the gpu was asked with")]
+    Nonce,
+    /// Another key signed it, or it was changed since.
+    #[error("attestation report: the signature is not its leaf certificate's over these bytes")]
+    Signature,
+    /// The key belongs to other firmware.
+    #[error("attestation report: its firmware id {report} is not the leaf certificate's, {leaf}")]
+    FirmwareId {
+        /// As the report has it, in hex.
+        report: String,
+        /// As the certificate has it, in hex.
+        leaf: String,
+    },
+    /// The driver says something else outside the report.
+    #[error("attestation report: its {field} is {report:?}, and nvml says {nvml:?}")]
+    Version {
+        /// Driver or VBIOS.
+        field: &'static str,
+        /// As the report has it.
+        report: String,
+        /// As NVML gives it.
+        nvml: String,
+    },
+}
+
+/// Verifies a report with its chain (PEM, leaf first).
+///
+/// # Errors
+/// The first reason why it proves nothing.
+pub fn verify(report: &[u8], chain: &[u8], expected: &Expected<'_>, root: Root) -> Result<Attested, AttestationError> {
+    let report = Report::parse(report)?;
+    let chain = Chain::parse(chain)?;
+    chain.verify(&root.sha256(), expected.unix_seconds)?;
+    if *report.nonce() != expected.nonce {
+        return Err(AttestationError::Nonce);
+    }
+    if !chain.leaf_signed(report.signed(), report.signature())? {
+        return Err(AttestationError::Signature);
+    }
+    let (in_report, in_leaf) = (report.firmware_id()?, chain.firmware_id()?);
+    if in_report != in_leaf {
+        return Err(AttestationError::FirmwareId { report: hex::encode(in_report), leaf: hex::encode(in_leaf) });
+    }
+    same("driver version", report.driver_version()?, expected.driver_version)?;
+    same("vbios version", report.vbios_version()?, expected.vbios_version)?;
+    Ok(Attested {
+        test: matches!(root, Root::Test(_)),
+        firmware_id: hex::encode(in_report),
+        measurements: report.measurements().len(),
+    })
+}
+
+fn same(field: &'static str, report: String, nvml: &str) -> Result<(), AttestationError> {
+    if report.eq_ignore_ascii_case(nvml) {
+        Ok(())
+    } else {
+        Err(AttestationError::Version { field, report, nvml: nvml.to_owned() })
+    }
+}

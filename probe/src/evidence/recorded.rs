@@ -1,0 +1,63 @@
+//! Whether a piece of evidence that was written down follows from the answers that it recorded. Pure.
+
+use teebench_api::files::evidence::{Evidence, EvidenceLevel, TeeState};
+use teebench_api::files::gpu::ConfidentialCompute;
+
+use super::{Classification, NodeHints, Questions, classify};
+use crate::gpu::{ConfidentialAnswers, ConfidentialEnvironment, ConfidentialMode, Unanswered};
+
+/// What in the evidence contradicts its own answers; nothing where its state and level follow from them.
+///
+/// A bare word is not believed: "enabled" without the answers that it rests on is a contradiction as well.
+pub fn contradictions(evidence: &Evidence) -> Vec<String> {
+    let mut found = Vec::new();
+    match questions(evidence).as_ref().map(classify) {
+        Some(Classification { level: _, state, reasons }) if state != evidence.state => {
+            found.push(format!(
+                "says {:?}, and the answers that it recorded say {state:?}: {}",
+                evidence.state,
+                reasons.join("; ")
+            ));
+        }
+        None if evidence.state == TeeState::Enabled => {
+            found.push("says Enabled, and the answers that this rests on are not recorded".to_owned());
+        }
+        Some(_) | None => {}
+    }
+    let most = match evidence.state {
+        TeeState::Enabled | TeeState::Disabled => EvidenceLevel::SelfReported,
+        TeeState::Unknown | TeeState::Contradictory => EvidenceLevel::Scheduled,
+    };
+    if evidence.level > most {
+        found.push(format!("says level {:?}, and what it recorded reaches {most:?} at most", evidence.level));
+    }
+    found
+}
+
+/// The questions as they were answered; `None` where the file does not hold every answer of the driver.
+fn questions(evidence: &Evidence) -> Option<Questions> {
+    let ConfidentialCompute {
+        cpu_capability,
+        gpus_capability,
+        feature_enabled,
+        environment_production,
+        dev_tools_enabled,
+        gpus_ready,
+        protected_memory_mib,
+        cpuid_isolation_type: _,
+    } = evidence.environment.confidential_compute?;
+    let gpu = ConfidentialAnswers {
+        cpu_capability: Ok(cpu_capability),
+        gpus_capable: Ok(gpus_capability != 0),
+        mode: Ok(if feature_enabled { ConfidentialMode::On } else { ConfidentialMode::Off }),
+        environment: Ok(match environment_production {
+            true => ConfidentialEnvironment::Production,
+            false => ConfidentialEnvironment::Unavailable,
+        }),
+        dev_tools: Ok(dev_tools_enabled),
+        gpus_ready: Ok(gpus_ready),
+        protected_memory_mib: Ok(protected_memory_mib),
+    };
+    let cpuid_isolation_type = evidence.environment.cpuid_isolation_type.ok_or(Unanswered::NotSupported);
+    Some(Questions { gpu, cpuid_isolation_type, node: NodeHints::default() })
+}
