@@ -31,6 +31,10 @@ struct Case {
 impl Case {
     /// A chat whose prompt the chosen one of four workers holds, in a tree with other prompts of the same length.
     fn new(bytes: usize) -> Self {
+        Self::among(bytes, 4)
+    }
+
+    fn among(bytes: usize, workers: u16) -> Self {
         // Prose: lines of some eighty bytes, now and then a quoted word and a letter outside ASCII.
         let words = ["the ", "router ", "holds ", "prefixes ", "of many ", "prompts, ", "and café "];
         let text = |seed: usize| -> String {
@@ -46,7 +50,8 @@ impl Case {
         let spec: RouterPolicySpec =
             serde_json::from_value(json!({"mode": "HashRadixTree", "hashRadixTree": {}})).expect("a valid policy");
         let settings = PolicySettings::try_from(&spec).expect("a valid policy");
-        let mut engine = Engine::new(&settings, ["a", "b", "c", "d"], 1, 0);
+        let names: Vec<String> = (0..workers).map(|worker| format!("worker-{worker}")).collect();
+        let mut engine = Engine::new(&settings, names.iter().map(String::as_str), 1, 0);
         let plan = ChunkPlan::fixed(256);
         let mut key = KeyBuffers::default();
         let body = |prompt: &str| {
@@ -103,6 +108,21 @@ fn print_ratios() {
     }
 }
 
+/// A decision among thousands of workers against one among four.
+fn print_scaling() {
+    let mut small = Case::among(16 << 10, 4);
+    let mut large = Case::among(16 << 10, 2048);
+    let (mut few, mut many) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        few.push(time(|| small.decide()));
+        many.push(time(|| large.decide()));
+    }
+    few.sort_unstable();
+    many.sort_unstable();
+    let (few, many) = (few[ROUNDS / 2], many[ROUNDS / 2]);
+    println!("16 KB among 4 workers {few:.2?}, among 2,048 {many:.2?}: {:.2}", many.as_secs_f64() / few.as_secs_f64());
+}
+
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
     let mut group = criterion.benchmark_group("prompt");
@@ -115,4 +135,5 @@ fn main() {
     group.finish();
     criterion.final_summary();
     print_ratios();
+    print_scaling();
 }

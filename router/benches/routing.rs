@@ -52,6 +52,7 @@ fn main() {
         prefill_us_per_token: 20.0,
         decode_us: 100,
         cache_chunks: 20_000,
+        hiccups: 0,
     };
     let toolbench = Shape { common: 2, group: 22, own: 8, output_tokens: 128 };
     let long = Shape { common: 2, group: 60, own: 18, output_tokens: 32 };
@@ -71,8 +72,14 @@ fn main() {
         });
     }
     let wide = ServerSpec { max_num_seqs: 256, ..small };
-    let instant =
-        ServerSpec { max_num_seqs: 256, step_us: 100, prefill_us_per_token: 0.05, decode_us: 2, cache_chunks: 20_000 };
+    let instant = ServerSpec {
+        max_num_seqs: 256,
+        step_us: 100,
+        prefill_us_per_token: 0.05,
+        decode_us: 2,
+        cache_chunks: 20_000,
+        hiccups: 0,
+    };
     for (name, server) in [("wide", wide), ("instant", instant)] {
         let shape = |common, group, own| Shape { common, group, own, output_tokens: 16 };
         for connections in [4, 16] {

@@ -11,7 +11,7 @@ pub mod policy;
 pub mod proxy;
 pub mod serve;
 mod shared;
-mod sync;
+pub mod sync;
 pub mod tree;
 
 pub use self::args::{Args, Balancing, Policy, run};

@@ -13,12 +13,24 @@ use fleet::server::ServerSpec;
 use fleet::{Arrivals, Figures, run};
 
 /// Servers that answer at once: what is left is where requests go.
-const INSTANT: ServerSpec =
-    ServerSpec { max_num_seqs: 256, step_us: 100, prefill_us_per_token: 0.05, decode_us: 2, cache_chunks: 20_000 };
+const INSTANT: ServerSpec = ServerSpec {
+    max_num_seqs: 256,
+    step_us: 100,
+    prefill_us_per_token: 0.05,
+    decode_us: 2,
+    cache_chunks: 20_000,
+    hiccups: 0,
+};
 
 /// A model of a billion parameters that shares a GPU with seven others, four sequences at a time.
-const SMALL: ServerSpec =
-    ServerSpec { max_num_seqs: 4, step_us: 12_000, prefill_us_per_token: 20.0, decode_us: 100, cache_chunks: 20_000 };
+const SMALL: ServerSpec = ServerSpec {
+    max_num_seqs: 4,
+    step_us: 12_000,
+    prefill_us_per_token: 20.0,
+    decode_us: 100,
+    cache_chunks: 20_000,
+    hiccups: 0,
+};
 
 fn expected_cost() -> Value {
     json!({"mode": "HashRadixTree", "hashRadixTree": {"loadBalancing": "ExpectedCost"}})
@@ -61,6 +73,18 @@ fn a_shared_system_prompt_does_not_collapse_routing(#[values(1, 4, 32)] connecti
 fn prompts_that_share_nothing_are_spread_evenly(#[values(1, 4, 16, 64)] connections: usize) {
     let figures = instant(&distinct(shape(0, 24, 6), 1000), connections);
     assert!(figures.hotspot <= 1.1, "{figures:?}");
+}
+
+#[rstest]
+fn answers_of_uneven_time_do_not_collapse_routing(
+    #[values((0, 24, 6), (0, 6, 24), (12, 12, 6))] shares: (u64, u64, u64),
+    #[values(1, 4, 16)] connections: usize,
+) {
+    let uneven = ServerSpec { hiccups: 10, step_us: 500, ..INSTANT };
+    let queries = groups(shape(shares.0, shares.1, shares.2), 16, 20, 1);
+    let figures = run(&expected_cost(), &[uneven; 4], &queries, Arrivals::Closed(connections));
+    assert!(figures.hotspot <= 1.5, "{figures:?}");
+    assert!(figures.hit_requests >= 0.8, "{figures:?}");
 }
 
 /// Three seeds of a load, the mean of each figure.

@@ -25,8 +25,11 @@ use crate::tree::WorkerIndex;
 
 /// Differences in waiting that are too small to be more than chance: so many milliseconds, and this share of what an
 /// idle worker takes.
-const RESOLUTION_MS: f64 = 0.5;
+const RESOLUTION_MS: f64 = 1.0;
 const RESOLUTION_SHARE: f64 = 0.05;
+
+/// What a slow worker must take longer, in milliseconds, to count as slow.
+const SLOW_MS: f64 = 10.0;
 
 /// Most requests behind that a saving is counted for: a queue this long is drained by arrivals ending, not by savings.
 const MOST_BEHIND: f64 = 32.0;
@@ -37,6 +40,17 @@ const EQUAL_CROWDS: f64 = 2.0;
 
 /// A request in flight crowds a worker as so many new prefixes do.
 const CROWD_OF_REQUEST: f64 = 2.0;
+
+/// Workers that are all considered for each request. Of more, the holders of the longest prefixes are, and a sample: the
+/// least loaded of so many is hardly worse than the least loaded of all, and a decision takes as long for thousands.
+const MOST_CONSIDERED: usize = 64;
+const SAMPLED: u64 = 32;
+
+/// The sample of workers for a prompt: the same on every router.
+fn sample(prompt: &Prompt<'_>, workers: usize) -> impl Iterator<Item = WorkerIndex> {
+    let key = prompt.path.last().copied().unwrap_or_default();
+    (0..SAMPLED).filter_map(move |draw| u16::try_from(rendezvous(key, draw) % workers as u64).ok()).map(WorkerIndex)
+}
 
 /// A worker that may be chosen.
 #[derive(Clone, Copy, Debug)]
@@ -79,15 +93,30 @@ impl Engine {
         let Some(prefixes) = &self.prefixes else { return };
         let rates = self.rates(prompt.work.is_streamed);
         let common = prompt.tokens_of(prefixes.found.common_chunks);
-        for (worker, state) in self.indexed() {
+        let consider = |worker: WorkerIndex, candidates: &mut Vec<Candidate>| {
+            let state = &self.workers[worker.at()];
             if eligible.allows(worker, state) && self.has_free_slot(state) {
                 let ahead = state.load().in_flight;
                 let backlog_ms = rates.backlog_ms(state.awaited_tokens());
-                let wait_ms = ((rates.wait_ms(ahead) + backlog_ms) * state.pace()).max(state.overdue_ms(now));
+                let usual_ms = rates.wait_ms(ahead) + backlog_ms;
+                // A worker is slow when one feels it; on answers of a few milliseconds a ratio tells of chance.
+                let slower_ms = Some(usual_ms * (state.pace(now) - 1.0)).filter(|ms| *ms > SLOW_MS);
+                let wait_ms = (usual_ms + slower_ms.unwrap_or(0.0)).max(state.overdue_ms(now));
                 let missing_tokens = prompt.work.prompt_tokens - common;
                 candidates.push(Candidate { worker, ahead, wait_ms, missing_tokens });
             }
+        };
+        if self.workers.len() > MOST_CONSIDERED {
+            let holders = prefixes.found.holders.iter().rev().map(|holder| holder.worker).take(MOST_CONSIDERED);
+            for worker in holders.chain(sample(prompt, self.workers.len())) {
+                consider(worker, candidates);
+            }
         }
+        if candidates.is_empty() {
+            self.indexed().for_each(|(worker, _)| consider(worker, candidates));
+        }
+        candidates.sort_unstable_by_key(|candidate| candidate.worker);
+        candidates.dedup_by_key(|candidate| candidate.worker);
         for holder in &prefixes.found.holders {
             if let Ok(place) = candidates.binary_search_by_key(&holder.worker, |candidate| candidate.worker) {
                 let held = prompt.tokens_of(holder.chunks).max(common);

@@ -384,7 +384,7 @@ fn observe(rates: &mut Rates, state: &mut WorkerState, flight: &Flight, now: Dur
     let Flight { worker: _, work: _, ahead, missing_tokens, tokens_ahead, sent: _, awaited: _ } = *flight;
     let computed_tokens = missing_tokens + tokens_ahead;
     if !rates.is_empty() {
-        state.observe_pace(elapsed_ms, rates.wait_ms(ahead) + rates.backlog_ms(computed_tokens));
+        state.observe_pace(elapsed_ms, rates.wait_ms(ahead) + rates.backlog_ms(computed_tokens), now);
     }
     rates.observe(FirstToken { ahead, computed_tokens, elapsed_ms });
 }

@@ -393,3 +393,23 @@ fn routers_share_a_workers_slots() {
     engine.end(&flights[2]);
     assert_eq!(choose(&mut engine, &[], &[]), Choice::Send(WorkerIndex(0)), "which it has, whatever the other does");
 }
+
+#[test]
+fn among_thousands_a_holder_is_found_and_new_prefixes_are_spread() {
+    let spec: RouterPolicySpec = serde_json::from_value(tree("ExpectedCost")).unwrap();
+    let names: Vec<String> = (0..2048).map(|worker| format!("worker-{worker}")).collect();
+    let settings = PolicySettings::try_from(&spec).unwrap();
+    let mut engine = Engine::new(&settings, names.iter().map(String::as_str), 1, 0);
+    let mut requests = vec![0_u32; names.len()];
+    let mut flights = Vec::new();
+    for group in 0..4096_u64 {
+        let path = prompt(0, (group, 10), (group, 5));
+        let flight = send(&mut engine, &path);
+        engine.accepted(flight.worker(), &path);
+        requests[flight.worker().at()] += 1;
+        assert_eq!(choose(&mut engine, &path, &[]), Choice::Send(flight.worker()));
+        flights.push(flight);
+    }
+    let most = requests.iter().max().unwrap();
+    assert!(*most <= 5, "one of 2,048 workers got {most} of 4,096 requests");
+}

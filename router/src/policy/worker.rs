@@ -124,6 +124,9 @@ impl Awaited {
 /// Answers before which a worker's pace is not judged.
 const PACE_SAMPLES: u32 = 8;
 
+/// Time in which what was seen of a worker's pace counts for half.
+const PACE_HALF_LIFE_SECONDS: f64 = 5.0;
+
 /// Ratios of a worker's pace to that of all within which it counts as equal: less is noise.
 const EQUAL_PACES: (f64, f64) = (0.5, 2.0);
 
@@ -147,6 +150,7 @@ pub struct WorkerState {
     awaited: Awaited,
     pace: Ewma,
     pace_samples: u32,
+    paced: Duration,
     outcomes: Outcomes,
     threshold_permille: usize,
     connect_failures: u8,
@@ -166,6 +170,7 @@ impl WorkerState {
             awaited: Awaited::default(),
             pace: Ewma::default(),
             pace_samples: 0,
+            paced: Duration::ZERO,
             outcomes: Outcomes::new(window_requests),
             threshold_permille: threshold_permille as usize,
             connect_failures: 0,
@@ -200,16 +205,20 @@ impl WorkerState {
     }
 
     /// Notes how long the worker took where `expected_ms` were expected of it.
-    pub fn observe_pace(&mut self, elapsed_ms: f64, expected_ms: f64) {
+    pub fn observe_pace(&mut self, elapsed_ms: f64, expected_ms: f64, now: Duration) {
         if expected_ms > 0.0 {
+            self.paced = now;
             self.pace_samples = self.pace_samples.saturating_add(1);
             self.pace.observe((elapsed_ms / expected_ms).clamp(PACE_BOUNDS.0, PACE_BOUNDS.1));
         }
     }
 
-    /// How many times longer than the others the worker takes; exactly 1 where the difference may be chance.
-    pub fn pace(&self) -> f64 {
+    /// How many times longer than expected the worker takes; exactly 1 where that may be chance. It fades while nothing
+    /// is seen of the worker, so that one that was slow is tried again.
+    pub fn pace(&self, now: Duration) -> f64 {
         let pace = self.pace.mean().filter(|_| self.pace_samples >= PACE_SAMPLES).unwrap_or(1.0);
+        let halvings = now.saturating_sub(self.paced).as_secs_f64() / PACE_HALF_LIFE_SECONDS;
+        let pace = 1.0 + (pace - 1.0) * (-halvings).exp2();
         if (EQUAL_PACES.0..=EQUAL_PACES.1).contains(&pace) { 1.0 } else { pace }
     }
 
@@ -290,13 +299,15 @@ mod tests {
     fn only_a_pace_that_is_clearly_different_counts() {
         let mut worker = WorkerState::new("a", Reputation::default());
         for _ in 0..20 {
-            worker.observe_pace(150.0, 100.0);
+            worker.observe_pace(150.0, 100.0, Duration::ZERO);
         }
-        assert_eq!(worker.pace(), 1.0);
+        assert_eq!(worker.pace(Duration::ZERO), 1.0);
         for _ in 0..40 {
-            worker.observe_pace(300.0, 100.0);
+            worker.observe_pace(300.0, 100.0, Duration::ZERO);
         }
-        assert!((worker.pace() - 3.0).abs() < 0.1, "{}", worker.pace());
+        let (now, later) = (worker.pace(Duration::ZERO), worker.pace(Duration::from_secs(60)));
+        assert!((now - 3.0).abs() < 0.1, "{now}");
+        assert_eq!(later, 1.0, "it is tried again");
     }
 
     #[test]

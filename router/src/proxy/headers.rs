@@ -5,15 +5,15 @@ use http::header::{
     CONNECTION, EXPECT, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 
-/// Hop-by-hop headers of RFC 9110, section 7.6.1, and RFC 2616, section 13.5.1.
-const HOP_BY_HOP: [HeaderName; 9] = [
+/// Hop-by-hop headers of RFC 9110, section 7.6.1, and RFC 2616, section 13.5.1; but `Trailer`, which announces fields that
+/// are passed on with an answer's end.
+const HOP_BY_HOP: [HeaderName; 8] = [
     CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
     PROXY_AUTHENTICATE,
     PROXY_AUTHORIZATION,
     TE,
-    TRAILER,
     TRANSFER_ENCODING,
     UPGRADE,
 ];
@@ -37,10 +37,12 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// As [`remove_hop_by_hop`], and `Expect`: the router has the whole body before it asks a worker.
+/// As [`remove_hop_by_hop`], and what makes no sense once the router has the whole body before it asks a worker: `Expect`,
+/// and the announcement of trailers.
 pub fn remove_from_request(headers: &mut HeaderMap) {
     remove_hop_by_hop(headers);
     headers.remove(EXPECT);
+    headers.remove(TRAILER);
 }
 
 #[cfg(test)]

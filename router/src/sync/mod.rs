@@ -9,6 +9,8 @@ pub mod frame;
 mod inbox;
 mod log;
 pub mod peer;
+#[cfg(test)]
+mod simulation;
 pub mod wire;
 
 use std::collections::VecDeque;

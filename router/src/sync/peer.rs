@@ -85,12 +85,12 @@ async fn follow(epoch: &Arc<Epoch>, client: &Client, peer: &str) {
     }
 }
 
-fn next_frame(epoch: &Epoch, pushed: u64) -> Option<(u64, Bytes)> {
+pub(super) fn next_frame(epoch: &Epoch, pushed: u64) -> Option<(u64, Bytes)> {
     locked(&epoch.exchange.log).after(pushed)
 }
 
 /// A peer that has said something before it was heard of was missed too.
-fn misses_something(epoch: &Epoch, peer: Receipt) -> bool {
+pub(super) fn misses_something(epoch: &Epoch, peer: Receipt) -> bool {
     let inbox = locked(&epoch.exchange.inbox);
     inbox.wants_snapshot(peer.incarnation) || (peer.sequence > 1 && !inbox.knows(peer.incarnation))
 }

@@ -38,6 +38,9 @@ impl WorkerIndex {
 /// Most chunks of one prompt that are followed; what comes after them is ignored.
 pub const MAXIMUM_DEPTH: usize = 16_384;
 
+/// Holders of one depth that a match lists at most: a prefix that hundreds hold needs no list of them all.
+pub const MOST_HOLDERS: usize = 64;
+
 /// How deep one worker holds a prompt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HolderDepth {
@@ -50,7 +53,7 @@ pub struct HolderDepth {
 /// What the tree knows of a prompt. The caller keeps and refills it, so that a decision allocates nothing.
 #[derive(Clone, Debug, Default)]
 pub struct PrefixMatch {
-    /// Every worker that holds at least one chunk, each once, the shallowest first.
+    /// Every worker that holds at least one chunk, each once, the shallowest first; of each depth [`MOST_HOLDERS`] at most.
     pub holders: Vec<HolderDepth>,
     /// Leading chunks that more than half of the recent traffic shares: they say nothing about where to go.
     pub common_chunks: usize,
@@ -145,7 +148,8 @@ impl HashRadixTree {
             let node = self.nodes.get(id);
             if node.holders != holders {
                 let (before, now) = (self.sets.members(holders), self.sets.members(node.holders));
-                found.holders.extend(lost(before, now).map(|worker| HolderDepth { worker, chunks: depth }));
+                let lost = lost(before, now).take(MOST_HOLDERS);
+                found.holders.extend(lost.map(|worker| HolderDepth { worker, chunks: depth }));
                 holders = node.holders;
             }
             if found.common_chunks == depth && self.traffic.passes_most(node.visits) {
@@ -154,7 +158,10 @@ impl HashRadixTree {
             depth += 1;
             parent = id;
         }
-        let deepest = self.sets.members(holders).iter();
+        let deepest = self.sets.members(holders);
+        let first = if deepest.len() > MOST_HOLDERS { path[0] as usize % deepest.len() } else { 0 };
+        let (before, from_first) = deepest.split_at(first);
+        let deepest = from_first.iter().chain(before).take(MOST_HOLDERS);
         found.holders.extend(deepest.map(|worker| HolderDepth { worker: *worker, chunks: depth }));
     }
 

@@ -103,7 +103,7 @@ impl<'a> Run<'a> {
         Self {
             engine: Engine::new(&settings, names.iter().map(String::as_str), 1, 0),
             plan: ChunkPlan::fixed(TOKENS_PER_CHUNK as u32 * 4),
-            servers: specs.iter().map(|spec| Server::new(*spec)).collect(),
+            servers: (0..).zip(specs).map(|(seed, spec)| Server::new(*spec, seed)).collect(),
             queries,
             outcomes: vec![Outcome::default(); queries.len()],
             flights: vec![None; queries.len()],

@@ -20,6 +20,8 @@ pub struct ServerSpec {
     pub decode_us: u64,
     /// Chunks that the cache keeps.
     pub cache_chunks: usize,
+    /// One step in so many takes twenty times as long, as on a busy machine; 0 for none.
+    pub hiccups: u64,
 }
 
 /// What happened to a query at the end of a step.
@@ -50,10 +52,12 @@ pub struct Server {
     used: HashMap<u64, u64>,
     by_use: BTreeMap<u64, u64>,
     clock: u64,
+    /// Advances a generator of numbers.
+    steps: u64,
 }
 
 impl Server {
-    pub fn new(spec: ServerSpec) -> Self {
+    pub fn new(spec: ServerSpec, seed: u64) -> Self {
         Self {
             spec,
             waiting: VecDeque::new(),
@@ -62,6 +66,7 @@ impl Server {
             used: HashMap::new(),
             by_use: BTreeMap::new(),
             clock: 0,
+            steps: seed,
         }
     }
 
@@ -104,7 +109,10 @@ impl Server {
             decoding += u64::from(job.prefill_left == 0);
         }
         let prefill_us = self.spec.prefill_us_per_token * (STEP_TOKENS - budget) as f64;
-        Some(self.spec.step_us + prefill_us as u64 + decoding * self.spec.decode_us)
+        let usual_us = self.spec.step_us + prefill_us as u64 + decoding * self.spec.decode_us;
+        self.steps = self.steps.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let is_hiccup = self.spec.hiccups > 0 && (self.steps >> 33).is_multiple_of(self.spec.hiccups);
+        Some(if is_hiccup { 20 * usual_us } else { usual_us })
     }
 
     pub fn end_step(&mut self) -> Vec<Event> {
