@@ -30,6 +30,11 @@ pub(super) fn setting_flags(settings: &EngineSettings) -> Vec<String> {
     flags.value("pipeline-parallel-size", *pipeline_parallel_size);
     flags.value("gpu-memory-utilization", gpu_memory_utilization_percent.map(|percent| format!("0.{percent:02}")));
     flags.value("kv-cache-memory-bytes", *kv_cache_bytes);
+    if kv_cache_bytes.is_some() && gpu_memory_utilization_percent.is_none() {
+        // With a cache of given size vLLM reserves no share of memory, yet it refuses to start where the share's default,
+        // 92 %, is not free: a second server would never share a GPU.
+        flags.value("gpu-memory-utilization", Some("0.01"));
+    }
     flags.value("num-gpu-blocks-override", *num_gpu_blocks);
     flags.value("dtype", dtype.map(|dtype| serialised(&dtype)));
     flags.value("quantization", quantization.map(|quantization| serialised(&quantization)));
@@ -113,6 +118,16 @@ mod tests {
             "--max-num-seqs 4 --gpu-memory-utilization 0.09 --kv-cache-memory-bytes 1073741824 \
              --num-gpu-blocks-override 512 --dtype bfloat16 --enable-prefix-caching --no-async-scheduling \
              --load-format dummy"
+        );
+    }
+
+    #[test]
+    fn a_server_with_a_cache_of_given_size_starts_beside_others_on_its_gpu() {
+        let settings = EngineSettings { kv_cache_bytes: Some(6 << 30), ..EngineSettings::default() };
+
+        assert_eq!(
+            setting_flags(&settings).join(" "),
+            "--kv-cache-memory-bytes 6442450944 --gpu-memory-utilization 0.01"
         );
     }
 }
