@@ -116,6 +116,6 @@ told() {
 run_tests() {
   rm -rf "$artefacts"
   mkdir -p "$artefacts"
-  told cargo test --quiet --offline --package teebench-e2e --features cluster --test cluster --test permissions -- \
-    --test-threads=2 --show-output "$@"
+  told cargo test --quiet --offline --package teebench-e2e --features cluster --test cluster --test permissions \
+    --no-fail-fast -- --test-threads=2 --show-output "$@"
 }

@@ -1,13 +1,13 @@
 //! The custom resources on a real API server: what it takes and refuses, and in which words.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
 use anyhow::{Context, ensure};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
 use serde_json::Value;
 use teebench_api::validate::{Diagnostics, load};
-use teebench_e2e::cluster::{Suite, side_by_side};
+use teebench_e2e::cluster::{Said, Suite, eventually, side_by_side};
 
 const CRDS: [&str; 3] = ["benchmarkcampaigns", "benchmarkruns", "routerpolicies"];
 
@@ -167,7 +167,11 @@ async fn every_field_is_explained_by_kubectl() -> anyhow::Result<()> {
             ("br.spec.epoch", "campaign"),
             ("rp.spec.hashRadixTree.loadBalancing", "LatencyFactor"),
         ] {
-            let said = suite.kubectl(&["explain", field]).await?.well()?;
+            // The API server takes a moment to publish definitions that were just applied.
+            let said = eventually(field, Duration::from_secs(60), async || {
+                suite.kubectl(&["explain", field]).await.and_then(Said::well).map_err(|error| format!("{error:#}"))
+            })
+            .await?;
             ensure!(said.contains("DESCRIPTION") && !said.contains("<empty>"), "{field}:\n{said}");
             ensure!(said.contains(words), "{field} does not speak of \"{words}\":\n{said}");
         }
