@@ -50,19 +50,17 @@ cgroup_processes() {
 
 # cgroup_remove GROUP: kills all processes in it and below, then removes the groups.
 cgroup_remove() {
-  local mountpoint tries=500
+  local mountpoint deadline=$((SECONDS + 60))
   local -a processes
   while mapfile -t processes < <(cgroup_processes "$1") && ((${#processes[@]})); do
-    ((tries--)) || die "processes of control group $1 do not end: ${processes[*]}"
+    ((SECONDS < deadline)) || die "processes of control group $1 do not end: ${processes[*]}"
     kill -KILL "${processes[@]}" 2>/dev/null || true
     sleep 0.01
   done
   while read -r mountpoint _; do
-    tries=100
     # The kernel lets go of a group a moment after its last process.
-    while [ -d "$mountpoint/$1" ]; do
-      find "$mountpoint/$1" -depth -type d -exec rmdir {} + 2>/dev/null && continue
-      ((tries--)) || die "control group $mountpoint/$1 cannot be removed"
+    until [ ! -d "$mountpoint/$1" ] || find "$mountpoint/$1" -depth -type d -exec rmdir {} + 2>/dev/null; do
+      ((SECONDS < deadline)) || die "control group $mountpoint/$1 cannot be removed"
       sleep 0.01
     done
   done < <(cgroup_hierarchies)
