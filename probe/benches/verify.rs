@@ -9,6 +9,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use results::Results;
+use teebench_probe::attestation::Root;
 use teebench_probe::verify::verify;
 
 const RUNS: u32 = 1000;
@@ -23,11 +24,11 @@ fn a_thousand_runs(criterion: &mut Criterion) {
     }
     results.seal();
     let paths = [results.root.clone()];
-    let found = verify(&paths).expect("a campaign is there");
+    let found = verify(&paths, Root::Nvidia).expect("a campaign is there");
     assert!(found.holds, "{found}");
     let mut group = criterion.benchmark_group("verify");
     group.sample_size(10).throughput(Throughput::Bytes(found.campaigns[0].bytes));
-    group.bench_function("1000 runs", |bencher| bencher.iter(|| verify(black_box(&paths))));
+    group.bench_function("1000 runs", |bencher| bencher.iter(|| verify(black_box(&paths), Root::Nvidia)));
     group.finish();
 }
 

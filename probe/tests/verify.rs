@@ -12,6 +12,7 @@ use results::{Made, Results};
 use rstest::rstest;
 use teebench_api::files::evidence::{EvidenceLevel, NonceDocument, TeeState};
 use teebench_api::files::run::{Reason, ReasonCode, Validity, Verdict};
+use teebench_probe::attestation::Root;
 use teebench_probe::evidence::nonce_sha256;
 use teebench_probe::verify::{Found, Outcome, VerifyError, verify};
 
@@ -28,7 +29,7 @@ fn whole(out: &Path) -> Results {
 }
 
 fn verified(root: &Path) -> Found {
-    verify(&[root.to_owned()]).unwrap()
+    verify(&[root.to_owned()], Root::Nvidia).unwrap()
 }
 
 /// All faults as `file: message`, those of runs with the run's path.
@@ -258,6 +259,6 @@ fn a_link_in_place_of_a_file_is_refused() {
 #[test]
 fn a_directory_without_a_campaign_is_bad_input() {
     let out = tempfile::tempdir().unwrap();
-    let error = verify(&[out.path().to_owned()]).unwrap_err();
+    let error = verify(&[out.path().to_owned()], Root::Nvidia).unwrap_err();
     assert!(matches!(error, VerifyError::NoCampaign { path: _ }), "{error}");
 }

@@ -119,9 +119,9 @@ mod tests {
                 gpus: vec![GpuIdentity {
                     uuid: format!("GPU-{arm}"),
                     name: "H100".into(),
-                    vbios_version: None,
                     memory_total_mib: Some(95830),
                     power_limit_mw: Some(400_000),
+                    ..GpuIdentity::default()
                 }],
                 ..Environment::default()
             },

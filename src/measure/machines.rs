@@ -18,9 +18,10 @@ use teebench_api::{
     },
 };
 use teebench_probe::{
+    attestation::{Root, Verifier},
     client::{ClientError, ProbeClient},
     energy::{self, ClockMapping, ClockOffset, EnergyInputs, GpuInput, Work, mean_power_watts},
-    evidence::{Bound, TeeClaim, supports},
+    evidence::{Bound, TeeClaim, recorded, supports},
     power_csv::one_row_a_second,
     sampler::Sample,
 };
@@ -151,9 +152,25 @@ impl Machine {
             Bound { evidence: &evidence, nonce: &nonce },
             inputs.simulated,
         );
+        let verifier = Verifier::new(root(inputs, &evidence));
+        let verdict = verdict.and_then(|level| {
+            let told = [("pre", &pre.1), ("post", &evidence)].into_iter().flat_map(|(when, evidence)| {
+                let found = recorded::contradictions(evidence, &verifier);
+                found.into_iter().map(move |found| format!("{when} evidence {found}"))
+            });
+            let told: Vec<String> = told.collect();
+            if told.is_empty() { Ok(level) } else { Err(told) }
+        });
         let named = |reasons: Vec<String>| reasons.iter().map(|reason| format!("server {ordinal}: {reason}")).collect();
         Ok(Account { environment: pre.1.environment, evidence: verdict.map_err(named), gpus: sampled })
     }
+}
+
+/// The root that the GPUs' reports are held against: the vendor's, but for a simulated campaign, which shows nothing of
+/// a GPU anyway and may name one for tests.
+fn root(inputs: &RunInputs, evidence: &Evidence) -> Root {
+    let for_tests = evidence.reports.iter().find_map(|report| report.test_root_sha256.as_deref());
+    Root::from_test_hex(for_tests.filter(|_| inputs.simulated)).unwrap_or(Root::Nvidia)
 }
 
 /// Energy of the run over distinct GPUs: several servers on one board are one board.

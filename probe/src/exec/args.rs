@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::cli::GpuArgs;
+use crate::cli::{AttestationArgs, GpuArgs};
 use crate::evidence::NodeHints;
 use crate::sampler::Pace;
 
@@ -22,6 +22,8 @@ pub struct ExecArgs {
     pub port: u16,
     #[command(flatten)]
     pub(crate) gpu: GpuArgs,
+    #[command(flatten)]
+    pub(crate) attestation: AttestationArgs,
     /// Where the engine serves; its version is read there.
     #[arg(long, value_name = "URL")]
     pub engine_url: Option<String>,

@@ -32,6 +32,7 @@ pub use engine::{Ending, EngineState};
 pub use readiness::Readiness;
 use readiness::Started;
 
+use crate::attestation::Root;
 use crate::cli::bad_input;
 use crate::environment::Machine;
 use crate::gpu;
@@ -50,10 +51,14 @@ pub fn run(args: &ExecArgs) -> anyhow::Result<ExitCode> {
         Ok(source) => source,
         Err(error) => return Ok(bad_input(error)),
     };
+    let root = match args.attestation.root() {
+        Ok(root) => root,
+        Err(error) => return Ok(bad_input(error)),
+    };
     let guardian = guardian::Guardian::start().context("the guardian process cannot be started")?;
     nix::sys::prctl::set_child_subreaper(true).context("this process cannot adopt the engine's orphans")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let code = runtime.block_on(supervise(args, source, guardian, parent));
+    let code = runtime.block_on(supervise(args, (source, root), guardian, parent));
     // A call into the driver may hang; nothing of value is left to wait for.
     shut_down(runtime);
     code
@@ -65,7 +70,7 @@ fn shut_down(runtime: Runtime) {
 
 async fn supervise(
     args: &ExecArgs,
-    source: Arc<dyn gpu::GpuSource>,
+    (source, root): (Arc<dyn gpu::GpuSource>, Root),
     mut guardian: guardian::Guardian,
     parent: Option<parent::Parent>,
 ) -> anyhow::Result<ExitCode> {
@@ -93,7 +98,7 @@ async fn supervise(
     let readiness = readiness::watch_for(service.clone(), started);
     let sampler = Sampler::start(Arc::clone(&source), args.pace())?;
     let probe = Arc::new(Probe {
-        machine: Machine::new(source),
+        machine: Machine::new(source, root),
         sampler,
         engine: states,
         readiness,

@@ -12,6 +12,7 @@ use teebench_api::files::gpu::GpuFile;
 
 use super::wire::Health;
 use super::*;
+use crate::attestation::Root;
 use crate::client::{ClientError, ProbeClient};
 use crate::evidence::{Bound, TeeClaim, nonce_sha256, supports};
 use crate::exec::Ending;
@@ -39,7 +40,7 @@ async fn start(source: Arc<dyn GpuSource>, engine_url: Option<&str>) -> Server {
     let (readiness, seen) = watch::channel(Readiness::Waiting { reason: "it loads".to_owned() });
     let pace = Pace::keeping(Duration::from_millis(10), Duration::from_millis(500), Duration::from_secs(1_000));
     let probe = Arc::new(Probe {
-        machine: Machine::new(Arc::clone(&source)),
+        machine: Machine::new(Arc::clone(&source), Root::Nvidia),
         sampler: Sampler::start(source, pace).unwrap(),
         engine: states,
         readiness: seen,
