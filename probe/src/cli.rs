@@ -26,7 +26,7 @@ pub struct Args {
 #[derive(clap::Subcommand, Clone, Debug)]
 pub enum Command {
     /// Supervises an engine and serves samples, environment and evidence beside it.
-    Exec(ExecArgs),
+    Exec(Box<ExecArgs>),
     /// Copies this program to a folder, from where a container with another image runs it.
     Install(InstallArgs),
     /// Records power, clocks and temperature to a file in nvidia-smi's CSV format.

@@ -37,6 +37,7 @@ use crate::cli::bad_input;
 use crate::environment::Machine;
 use crate::gpu;
 use crate::http::{self, Probe, Service};
+use crate::rapl::{self, PackageSampler};
 use crate::sampler::Sampler;
 
 /// Runs the engine to its end; gives its exit code.
@@ -96,10 +97,12 @@ async fn supervise(
     let (state, states) = watch::channel(EngineState::Running { pid: engine.group().as_raw() });
     let service = Service::new(&args.program(), args.engine_url.as_deref(), args.served_model.as_deref())?;
     let readiness = readiness::watch_for(service.clone(), started);
+    let packages = sample_packages(args, &source.kind())?;
     let sampler = Sampler::start(Arc::clone(&source), args.pace())?;
     let probe = Arc::new(Probe {
         machine: Machine::new(source, root),
         sampler,
+        packages,
         engine: states,
         readiness,
         started_unix_ns: started.unix_ns,
@@ -119,6 +122,20 @@ async fn supervise(
     server.abort();
     guardian.release();
     Ok(ExitCode::from(ending.code()))
+}
+
+/// Samples the CPU's packages; not beside a simulated GPU, whose engine does none of a real one's work.
+fn sample_packages(args: &ExecArgs, gpu: &gpu::SourceKind) -> std::io::Result<PackageSampler> {
+    if *gpu == gpu::SourceKind::Simulated {
+        return Ok(PackageSampler::absent("the gpu is simulated: the cpu's energy would be the simulator's"));
+    }
+    match rapl::packages(&args.powercap) {
+        Ok(packages) => PackageSampler::start(packages, args.pace().interval, args.retained()),
+        Err(reason) => {
+            tracing::info!(reason, "the cpu's energy is not measured");
+            Ok(PackageSampler::absent(reason))
+        }
+    }
 }
 
 /// Waits for the engine's end, passing signals on.

@@ -18,6 +18,7 @@ use crate::evidence::{Bound, TeeClaim, nonce_sha256, supports};
 use crate::exec::Ending;
 use crate::gpu::{Absent, GpuSource, Simulated, fixture};
 use crate::power_csv;
+use crate::rapl::PackageSampler;
 use crate::sampler::Pace;
 
 struct Server {
@@ -42,6 +43,7 @@ async fn start(source: Arc<dyn GpuSource>, engine_url: Option<&str>) -> Server {
     let probe = Arc::new(Probe {
         machine: Machine::new(Arc::clone(&source), Root::Nvidia),
         sampler: Sampler::start(source, pace).unwrap(),
+        packages: PackageSampler::absent("not asked for"),
         engine: states,
         readiness: seen,
         started_unix_ns: 1_700_000_000_000_000_000,
