@@ -150,6 +150,20 @@ fn routers_beside_the_servers_do_what_one_for_all_does(
     assert!(many.2 > one.2 - 0.02, "{} of the tokens hit against {}", many.2, one.2);
 }
 
+/// What most prompts share must be known to each of several routers about as soon as to one: until then it draws every new
+/// tool to one server, where the paper's policy leaves it.
+#[test]
+fn a_shared_system_prompt_does_not_collapse_routing_behind_several_routers() {
+    let policy = json!({"mode": "HashRadixTree", "hashRadixTree": {"loadBalancing": "LatencyFactor"}});
+    let load = zipf(Shape { common: 2, group: 22, own: 8, output_tokens: 128 }, 600, 200, 1.1, 1);
+    let hotspot = |routers| {
+        let queries = poisson(load.clone(), 12.0, 100);
+        run_behind(routers, &policy, &[SMALL; 8], &queries, Arrivals::Open).hotspot
+    };
+    let (one, many) = (hotspot(Routers::GATEWAY), hotspot(Routers::SIDECARS));
+    assert!(many < 1.15 * one, "{many} against {one}");
+}
+
 #[rstest]
 fn where_nothing_is_shared_little_is_lost_to_the_best_baseline(#[values(12.0, 18.0, 24.0)] per_second: f64) {
     let load = |_| distinct(Shape { common: 2, group: 22, own: 8, output_tokens: 128 }, 600);

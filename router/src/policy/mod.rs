@@ -21,7 +21,7 @@ use self::rates::Rates;
 use self::settings::{Mode, PolicySettings, TreeSettings};
 use self::worker::{Ewma, Expected, Load, WorkerState};
 use crate::tree::chunk::ChunkPlan;
-use crate::tree::replica::{Delta, Generation, Replica};
+use crate::tree::replica::{Delta, Generation, News, Replica};
 use crate::tree::{HashRadixTree, PrefixMatch, WorkerIndex};
 
 pub use self::choose::Choice;
@@ -431,9 +431,9 @@ impl Engine {
     }
 
     /// Learns from another router that a worker holds a prefix.
-    pub fn apply(&mut self, delta: &Delta<'_>) {
+    pub fn apply(&mut self, delta: &Delta<'_>, news: News) {
         if let Some(prefixes) = &mut self.prefixes {
-            prefixes.replica.apply(delta);
+            prefixes.replica.apply(delta, news);
         }
     }
 

@@ -31,7 +31,7 @@ use crate::policy::settings::Mode;
 use crate::policy::worker::Load;
 use crate::proxy::slot::serve_waiting;
 use crate::tree::WorkerIndex;
-use crate::tree::replica::{Delta, Generation};
+use crate::tree::replica::{Delta, Generation, News};
 
 /// Most hashes that wait to be sent; what comes on top is left to a snapshot.
 const MOST_ANNOUNCED_HASHES: usize = 1 << 20;
@@ -160,9 +160,9 @@ pub fn receive(epoch: &Arc<Epoch>, bytes: &[u8]) -> Result<Receipt, ReceiveError
         if noted.has_gap {
             epoch.metrics.sync_gaps.inc();
         }
-        apply(epoch, &frame, changes);
-        if noted.is_new {
-            // What is heard twice is learned once.
+        let news = if noted.is_new { News::Fresh } else { News::Repeated };
+        apply(epoch, &frame, changes, news);
+        if news == News::Fresh {
             learn(epoch, &frame);
         }
         epoch.metrics.sync_received_bytes.inc_by(bytes.len() as u64);
@@ -182,7 +182,7 @@ fn receive_snapshot(epoch: &Arc<Epoch>, sender: u64, mut bytes: &[u8]) -> Result
         }
         let mut changes = Vec::new();
         locked(&epoch.exchange.inbox).note_snapshot(sender, frame.header.sequence, Instant::now(), &mut changes);
-        apply(epoch, &frame, changes);
+        apply(epoch, &frame, changes, News::Repeated);
         bytes = rest;
     }
     epoch.metrics.sync_received_bytes.inc_by(received);
@@ -201,7 +201,7 @@ fn check(epoch: &Epoch, bytes: &[u8]) -> Result<Frame, ReceiveError> {
     Ok(frame)
 }
 
-fn apply(epoch: &Arc<Epoch>, frame: &Frame, mut changes: Vec<LoadChange>) {
+fn apply(epoch: &Arc<Epoch>, frame: &Frame, mut changes: Vec<LoadChange>, news: News) {
     let Header { sender, sequence, .. } = frame.header;
     let workers: Vec<_> = frame.workers.iter().map(|news| epoch.worker(&news.id)).collect();
     let known = || frame.workers.iter().zip(&workers).filter_map(|(news, worker)| Some((news, (*worker)?)));
@@ -219,7 +219,7 @@ fn apply(epoch: &Arc<Epoch>, frame: &Frame, mut changes: Vec<LoadChange>) {
         if let Some(worker) = workers[index] {
             // The lock is taken for each path, so that requests get in between.
             let generation = frame.workers[index].generation;
-            epoch.state().engine.apply(&Delta { worker, generation, path });
+            epoch.state().engine.apply(&Delta { worker, generation, path }, news);
         }
     });
 }

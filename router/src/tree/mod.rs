@@ -171,7 +171,7 @@ impl HashRadixTree {
         self.hold(path, worker, true)
     }
 
-    /// Notes what another router saw: as [`insert`](Self::insert), but not counted as traffic of this one.
+    /// As [`insert`](Self::insert), but not counted as traffic.
     pub fn learn(&mut self, path: &[u64], worker: WorkerIndex) -> usize {
         self.hold(path, worker, false)
     }

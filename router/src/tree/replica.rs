@@ -21,6 +21,16 @@ pub struct Delta<'a> {
     pub path: &'a [u64],
 }
 
+/// Whether something is heard for the first time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News {
+    /// It counts as traffic: of several routers, each sees too few requests to know soon what most of them share, and until
+    /// then a common system prompt draws all to the worker that took the first.
+    Fresh,
+    /// It may have been heard before, so it does not.
+    Repeated,
+}
+
 /// A tree with the generation of every worker.
 #[derive(Clone, Debug)]
 pub struct Replica {
@@ -75,11 +85,14 @@ impl Replica {
     }
 
     /// Learns what another router saw; what was said of an older generation or an unknown worker is ignored.
-    pub fn apply(&mut self, delta: &Delta<'_>) {
+    pub fn apply(&mut self, delta: &Delta<'_>, news: News) {
         let Delta { worker, generation, path } = delta;
         self.reach_generation(*worker, *generation);
         if self.generations.get(worker.at()) == Some(generation) {
-            self.tree.learn(path, *worker);
+            match news {
+                News::Fresh => self.tree.insert(path, *worker),
+                News::Repeated => self.tree.learn(path, *worker),
+            };
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
-use super::replica::{Delta, Replica};
+use super::replica::{Delta, News, Replica};
 use super::*;
 
 type Held = BTreeSet<(Vec<u64>, u16)>;
@@ -109,7 +109,7 @@ proptest! {
         repeats in prop::collection::vec(any::<prop::sample::Index>(), 0..30),
     ) {
         let apply = |replica: &mut Replica, (path, worker, generation): &(Vec<u64>, u16, u32)| {
-            replica.apply(&Delta { worker: WorkerIndex(*worker), generation: *generation, path });
+            replica.apply(&Delta { worker: WorkerIndex(*worker), generation: *generation, path }, News::Fresh);
         };
         let mut straight = Replica::new(4, 64, 1 << 16);
         deltas.iter().for_each(|delta| apply(&mut straight, delta));
@@ -199,9 +199,9 @@ fn an_older_generation_says_nothing() {
     replica.record(&[1, 2], WorkerIndex(0));
     replica.forget(WorkerIndex(0));
     assert!(replica.tree().is_empty());
-    replica.apply(&Delta { worker: WorkerIndex(0), generation: 0, path: &[1, 2] });
-    replica.apply(&Delta { worker: WorkerIndex(9), generation: 0, path: &[1, 2] });
+    replica.apply(&Delta { worker: WorkerIndex(0), generation: 0, path: &[1, 2] }, News::Fresh);
+    replica.apply(&Delta { worker: WorkerIndex(9), generation: 0, path: &[1, 2] }, News::Fresh);
     assert!(replica.tree().is_empty(), "one delta is of a lost cache, the other of no worker of this epoch");
-    replica.apply(&Delta { worker: WorkerIndex(0), generation: 1, path: &[1, 2] });
+    replica.apply(&Delta { worker: WorkerIndex(0), generation: 1, path: &[1, 2] }, News::Fresh);
     assert_eq!(replica.tree().len(), 2);
 }

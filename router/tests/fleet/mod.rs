@@ -17,7 +17,7 @@ use teebench_router::policy::worker::Load;
 use teebench_router::policy::{Choice, Engine, Flight, Lesson, Prompt, Work};
 use teebench_router::tree::WorkerIndex;
 use teebench_router::tree::chunk::ChunkPlan;
-use teebench_router::tree::replica::Delta;
+use teebench_router::tree::replica::{Delta, News};
 
 use self::load::{Query, TOKENS_PER_CHUNK};
 use self::server::{Event, Server, ServerSpec};
@@ -277,7 +277,8 @@ impl<'a> Run<'a> {
             }
             lessons.iter().for_each(|lesson| router.engine.learn(lesson, at));
             for (worker, query) in accepted {
-                router.engine.apply(&Delta { worker: *worker, generation: 0, path: &self.queries[*query].path });
+                let delta = Delta { worker: *worker, generation: 0, path: &self.queries[*query].path };
+                router.engine.apply(&delta, News::Fresh);
             }
         }
     }
