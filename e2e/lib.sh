@@ -57,6 +57,7 @@ build_programs() {
   local flags=()
   [ "$profile" = debug ] || flags=("--$profile")
   cargo build --quiet "${flags[@]}" --package teebench --package teebench-e2e --features teebench-e2e/cluster --bins
+  cargo build --quiet "${flags[@]}" --package teebench-fake-nvml --lib
   [ "$mode" != namespaces ] || e2e/cluster/build >/dev/null
 }
 
@@ -74,11 +75,12 @@ stripped() { # NAME: the path of that program without its symbols
   echo "$work/$1"
 }
 
-# The images by their digests, in $teebench_image and $vllm_image.
+# The images by their digests, in $teebench_image, $vllm_image and $nvml_image.
 load_images() {
   if [ "$mode" = current ]; then
     teebench_image=${E2E_TEEBENCH_IMAGE:?E2E_CLUSTER=current needs the image of teebench, as REPOSITORY@sha256:...}
     vllm_image=${E2E_VLLM_IMAGE:?E2E_CLUSTER=current needs the image of the stand-ins, as REPOSITORY@sha256:...}
+    nvml_image=${E2E_NVML_IMAGE:?E2E_CLUSTER=current needs the image of the stand-ins with an NVML, as REPOSITORY@sha256:...}
     return
   fi
   local gpus=()
@@ -88,7 +90,12 @@ load_images() {
     --binary "$(stripped teebench)=/usr/local/bin/teebench" --entrypoint /usr/local/bin/teebench)
   vllm_image=$(e2e/image/pack --tag localhost/vllm-stand-in:e2e --out "$work/vllm.tar" "${gpus[@]}" \
     --binary "$(stripped vllm)" --binary "$(stripped hf)" --binary "$(stripped model-hub)" --entrypoint /usr/bin/vllm)
-  e2e/cluster/load "$work"/{teebench,vllm}.tar
+  nvml_image=$(e2e/image/pack --tag localhost/vllm-with-nvml:e2e --out "$work/nvml.tar" "${gpus[@]}" \
+    --binary "$(stripped vllm)" --binary "$(stripped hf)" --entrypoint /usr/bin/vllm \
+    --binary "$target/$profile/libteebench_fake_nvml.so=/opt/nvml/libnvidia-ml.so.1" \
+    --file e2e/data/nvml-off.json=/opt/nvml/libnvidia-ml.so.1.json \
+    --env TEEBENCH_NVML_LIBRARY=/opt/nvml/libnvidia-ml.so.1)
+  e2e/cluster/load "$work"/{teebench,vllm,nvml}.tar
 }
 
 make_namespace() { # NAME
@@ -109,7 +116,7 @@ install_chart() {
 # Runs a command inside that reads what was made ready from its environment.
 told() {
   # An error names what failed; where in the harness it passed by is noise.
-  RUST_LIB_BACKTRACE=0 E2E_VLLM_IMAGE=$vllm_image E2E_TEEBENCH=$target/$profile/teebench E2E_ARTEFACTS=$artefacts \
+  RUST_LIB_BACKTRACE=0 E2E_NVML_IMAGE=$nvml_image E2E_VLLM_IMAGE=$vllm_image E2E_TEEBENCH=$target/$profile/teebench E2E_ARTEFACTS=$artefacts \
     inside "$@"
 }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::attestation::{Root, RootError};
 use crate::exec::{self, ExecArgs};
 use crate::gpu::GpuChoice;
 use crate::install::{self, InstallArgs};
@@ -25,7 +26,7 @@ pub struct Args {
 #[derive(clap::Subcommand, Clone, Debug)]
 pub enum Command {
     /// Supervises an engine and serves samples, environment and evidence beside it.
-    Exec(ExecArgs),
+    Exec(Box<ExecArgs>),
     /// Copies this program to a folder, from where a container with another image runs it.
     Install(InstallArgs),
     /// Records power, clocks and temperature to a file in nvidia-smi's CSV format.
@@ -46,6 +47,22 @@ pub(crate) struct GpuArgs {
     /// Which of the machine's GPUs count, as CUDA reads it.
     #[arg(long = "visible-gpus", env = "CUDA_VISIBLE_DEVICES", value_name = "LIST")]
     pub(crate) visible: Option<String>,
+}
+
+/// What the GPUs' signed reports are held against.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct AttestationArgs {
+    /// SHA-256 of a root certificate for tests, in hex, in place of the vendor's pinned root. Everything that it vouches
+    /// for is marked as a test.
+    #[arg(long = "attestation-test-root", env = "TEEBENCH_ATTESTATION_TEST_ROOT", value_name = "SHA256")]
+    test_root: Option<String>,
+}
+
+impl AttestationArgs {
+    /// The root that the chain of a report must end in.
+    pub(crate) fn root(&self) -> Result<Root, RootError> {
+        Root::from_test_hex(self.test_root.as_deref())
+    }
 }
 
 /// Runs the subcommand. Call it on the process's main thread.

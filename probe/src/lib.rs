@@ -9,6 +9,7 @@
 //! | [`gpu`] | where readings come from: NVML, a simulator's file, or nowhere, with the reason |
 //! | [`sampler`] | threads that read at a fixed pace into a bounded ring |
 //! | [`power_csv`] | samples in `nvidia-smi`'s CSV format |
+//! | [`rapl`] | energy counters of the CPU's packages |
 //! | [`energy`] | energy of a window by two methods, pure |
 //! | [`evidence`] | levels, states and nonces, pure; and the taking of evidence |
 //! | [`attestation`] | the GPU's signed report and its certificates, pure |
@@ -27,6 +28,7 @@ pub mod exec;
 pub mod gpu;
 pub mod http;
 pub mod power_csv;
+pub mod rapl;
 pub mod sampler;
 pub mod verify;
 

@@ -6,13 +6,14 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use serde::Serialize;
-use teebench_api::files::evidence::{Environment, EvidenceLevel, TeeState};
+use sha2::{Digest, Sha256};
+use teebench_api::files::evidence::{Environment, EvidenceLevel, GpuReport, TeeState};
 
-use crate::cli::{GpuArgs, bad_input};
+use crate::cli::{AttestationArgs, GpuArgs, bad_input};
 use crate::clock;
 use crate::energy::throttle_reasons_that_void;
 use crate::environment::Machine;
-use crate::evidence::{Classification, NodeHints, Questions, classify};
+use crate::evidence::{Classification, Examined, NodeHints, Questions, examine};
 use crate::gpu::{self, Answer, ConfidentialAnswers, SourceKind};
 use crate::sampler::Sample;
 
@@ -22,6 +23,8 @@ use crate::sampler::Sample;
 pub struct ShowArgs {
     #[command(flatten)]
     gpu: GpuArgs,
+    #[command(flatten)]
+    attestation: AttestationArgs,
     /// Format.
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     output: Output,
@@ -45,6 +48,7 @@ struct Shown {
     reasons: Vec<String>,
     environment: Environment,
     confidential_answers: BTreeMap<&'static str, String>,
+    signed_reports: Vec<GpuReport>,
     readings: BTreeMap<String, Sample>,
 }
 
@@ -57,7 +61,11 @@ pub(crate) fn run(args: &ShowArgs) -> anyhow::Result<ExitCode> {
         Ok(source) => source,
         Err(error) => return Ok(bad_input(error)),
     };
-    let shown = look(&Machine::new(source));
+    let root = match args.attestation.root() {
+        Ok(root) => root,
+        Err(error) => return Ok(bad_input(error)),
+    };
+    let shown = look(&Machine::new(source, root));
     let text = match args.output {
         Output::Text => shown.to_string(),
         Output::Json => serde_json::to_string_pretty(&shown)? + "\n",
@@ -67,12 +75,14 @@ pub(crate) fn run(args: &ShowArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn look(machine: &Machine) -> Shown {
-    let answers = machine.gpu.confidential_compute();
-    let isolation = machine.isolation_type();
-    let environment = machine.environment(&answers, &isolation, Err("no engine is part of this".to_owned()));
-    let confidential_answers = told(&answers, &isolation);
-    let questions = Questions { gpu: answers, cpuid_isolation_type: isolation, node: NodeHints::default() };
-    let Classification { level, state, reasons } = classify(&questions);
+    // Nothing is bound to what is shown, so any nonce that was not used before will do.
+    let nonce = hex::encode(Sha256::digest(clock::unix_ns().to_le_bytes()));
+    let no_engine = Err("no engine is part of this".to_owned());
+    let Examined { questions, environment, reports, classification, taken_unix_ns: _ } =
+        examine(machine, no_engine, &NodeHints::default(), &nonce);
+    let Questions { gpu, cpuid_isolation_type, node: _ } = questions;
+    let confidential_answers = told(&gpu, &cpuid_isolation_type);
+    let Classification { level, state, reasons } = classification;
     let readings = environment.gpus.iter().map(|gpu| {
         let (fast, slow) = (machine.gpu.fast(&gpu.uuid, true), machine.gpu.slow(&gpu.uuid));
         (gpu.uuid.clone(), Sample::new(clock::unix_ns(), clock::mono_ns(), fast, Some(slow)))
@@ -87,6 +97,7 @@ fn look(machine: &Machine) -> Shown {
         readings: readings.collect(),
         environment,
         confidential_answers,
+        signed_reports: reports,
     }
 }
 
@@ -147,6 +158,8 @@ impl Display for Shown {
             engine: _,
             gpus,
             confidential_compute: _,
+            protected_memory_used_mib,
+            key_rotation_attacker_advantage,
             unreadable,
         } = &self.environment;
         writeln!(f, "Machine")?;
@@ -170,6 +183,10 @@ impl Display for Shown {
             line(f, "  vbios", &gpu.vbios_version)?;
             line(f, "  memory", &gpu.memory_total_mib.map(|mib| format!("{mib} MiB")))?;
             line(f, "  power limit", &limit)?;
+            let default = gpu.power_limit_default_mw.map(|limit| format!("{} W", limit as f64 / 1e3));
+            line(f, "  power limit by default", &default)?;
+            line(f, "  graphics clock, highest", &gpu.clock_graphics_max_mhz.map(|clock| format!("{clock} MHz")))?;
+            line(f, "  memory clock, highest", &gpu.clock_memory_max_mhz.map(|clock| format!("{clock} MHz")))?;
             if let Some(sample) = self.readings.get(&gpu.uuid) {
                 readings(f, sample)?;
             }
@@ -177,6 +194,16 @@ impl Display for Shown {
         writeln!(f, "\nConfidential computing")?;
         for (question, answer) in &self.confidential_answers {
             line(f, question, &Some(answer))?;
+        }
+        line(f, "gpu protected memory in use", &protected_memory_used_mib.map(|mib| format!("{mib} MiB")))?;
+        line(f, "key rotation (advantage exponent)", key_rotation_attacker_advantage)?;
+        for GpuReport { uuid, report_base64: _, chain_base64: _, test_root_sha256, fields } in &self.signed_reports {
+            let under = if test_root_sha256.is_some() { ", under a root for tests" } else { "" };
+            let told = match fields {
+                Some(fields) => format!("verified{under}, firmware {}", &fields.firmware_id),
+                None => format!("does not verify{under}"),
+            };
+            line(f, "report signed by the gpu", &Some(format!("{uuid}: {told}")))?;
         }
         let simulated = if self.simulated { " (simulated)" } else { "" };
         writeln!(f, "\nEvidence")?;
@@ -227,13 +254,14 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::attestation::Root;
     use crate::gpu::{Absent, Simulated, fixture};
 
     #[test]
     fn a_simulated_machine_never_reads_as_a_measured_one() {
         let folder = tempfile::tempdir().unwrap();
         let source = Simulated::new(fixture::write(folder.path(), &fixture::gpu_file()));
-        let shown = look(&Machine::new(Arc::new(source)));
+        let shown = look(&Machine::new(Arc::new(source), Root::Nvidia));
         let text = shown.to_string();
         assert!(text.contains("Enabled (simulated)") && text.contains("SelfReported (simulated)"), "{text}");
         assert!(text.contains("300.00 W") && text.contains("SEV-SNP with vTOM"), "{text}");
@@ -243,7 +271,7 @@ mod tests {
 
     #[test]
     fn a_machine_without_a_gpu_is_told_with_the_reason_and_proves_nothing() {
-        let text = look(&Machine::new(Arc::new(Absent::new("no libnvidia-ml.so.1")))).to_string();
+        let text = look(&Machine::new(Arc::new(Absent::new("no libnvidia-ml.so.1")), Root::Nvidia)).to_string();
         assert!(text.contains("Unknown") && text.contains("Declared"), "{text}");
         assert!(text.contains("Cannot be read") && text.contains("no libnvidia-ml.so.1"), "{text}");
     }

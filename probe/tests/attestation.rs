@@ -10,7 +10,7 @@ use device::{Device, FIRMWARE_ID, Link, NOW, fields, unsigned};
 use proptest::prelude::*;
 use rstest::rstest;
 use teebench_probe::attestation::{
-    AttestationError, Attested, Chain, ChainError, Expected, Report, ReportError, Root, verify,
+    AttestationError, Attested, Chain, ChainError, Expected, Report, ReportError, Root, Verifier, verify,
 };
 
 const NONCE: [u8; 32] = [7; 32];
@@ -27,7 +27,9 @@ fn check(report: &[u8], chain: &[u8]) -> Result<Attested, AttestationError> {
 #[test]
 fn a_report_for_this_nonce_under_this_root_passes_and_is_marked_as_a_test() {
     let attested = check(&DEVICE.report(NONCE), &DEVICE.chain()).unwrap();
-    assert_eq!(attested, Attested { test: true, firmware_id: hex::encode(FIRMWARE_ID), measurements: 64 });
+    let (driver_version, vbios_version) = ("580.159.04".to_owned(), "96.00.9F.00.01".to_owned());
+    let firmware_id = hex::encode(FIRMWARE_ID);
+    assert_eq!(attested, Attested { test: true, firmware_id, driver_version, vbios_version, measurements: 64 });
 }
 
 #[test]
@@ -134,6 +136,22 @@ fn certificates_in_another_order_left_out_or_doubled_vouch_for_nothing() {
     assert_eq!(Chain::parse(&pick(&[0; 9])).err(), Some(ChainError::TooLong));
 }
 
+#[test]
+fn a_chain_that_held_before_is_held_to_the_time_of_every_report() {
+    let device = Device::with(|index, link| {
+        if index == 0 {
+            link.years = (2026, 2027);
+        }
+    });
+    let verifier = Verifier::new(Root::Test(device.root_sha256));
+    let verify = |unix_seconds| {
+        verifier.verify(&device.report(NONCE), &device.chain(), &Expected { unix_seconds, ..expected() })
+    };
+    assert!(verify(NOW).is_ok());
+    assert_eq!(verify(NOW + 366 * 86_400), Err(AttestationError::Chain(ChainError::Expired(0))));
+    assert!(verify(NOW).is_ok());
+}
+
 #[rstest]
 #[case::expired(2, |link: &mut Link| link.years = (2020, 2024), ChainError::Expired(2))]
 #[case::not_yet_valid(0, |link: &mut Link| link.years = (2050, 4000), ChainError::Expired(0))]
@@ -149,7 +167,8 @@ fn a_link_that_may_not_stand_there_is_named(
         }
     });
     let chain = Chain::parse(&device.chain()).unwrap();
-    assert_eq!(chain.verify(&device.root_sha256, NOW), Err(error));
+    let held = chain.issued_under(&device.root_sha256).and_then(|()| chain.valid_at(NOW));
+    assert_eq!(held, Err(error));
 }
 
 #[test]

@@ -2,16 +2,22 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+#[path = "support/device.rs"]
+mod device;
 #[path = "support/results.rs"]
 mod results;
+#[path = "support/signed.rs"]
+mod signed;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use device::Device;
 use results::{Made, Results};
 use rstest::rstest;
 use teebench_api::files::evidence::{EvidenceLevel, NonceDocument, TeeState};
 use teebench_api::files::run::{Reason, ReasonCode, Validity, Verdict};
+use teebench_probe::attestation::Root;
 use teebench_probe::evidence::nonce_sha256;
 use teebench_probe::verify::{Found, Outcome, VerifyError, verify};
 
@@ -28,7 +34,7 @@ fn whole(out: &Path) -> Results {
 }
 
 fn verified(root: &Path) -> Found {
-    verify(&[root.to_owned()]).unwrap()
+    verify(&[root.to_owned()], Root::Nvidia).unwrap()
 }
 
 /// All faults as `file: message`, those of runs with the run's path.
@@ -202,6 +208,52 @@ fn a_run_whose_sums_are_right_and_whose_claim_is_not_does_not_hold(#[case] chang
 }
 
 #[test]
+fn what_a_gpu_signed_holds_under_its_root_and_under_no_other() {
+    let (out, device) = (tempfile::tempdir().unwrap(), Device::new());
+    let results = Results::begin(out.path());
+    results.run("cc-on", 1, 100, |made| signed::sign(made, &device));
+    results.seal();
+    let under = |root| verify(std::slice::from_ref(&results.root), root).unwrap();
+    let found = under(Root::Test(device.root_sha256));
+    assert!(found.holds, "{found}");
+    assert_eq!(found.campaigns[0].runs[0].supported, Some(EvidenceLevel::DeviceSigned));
+    for root in [Root::Nvidia, Root::Test([7; 32])] {
+        let found = under(root);
+        assert!(!found.holds && faults(&found).iter().any(|told| told.contains("another root")), "{found}");
+    }
+}
+
+#[rstest]
+#[case::report_of_the_other_phase(
+    |made: &mut Made| made.evidence[1].reports = made.evidence[0].reports.clone(),
+    "its nonce is not the one that the gpu was asked with"
+)]
+#[case::a_report_left_out(|made: &mut Made| made.evidence[0].reports.clear(), "reaches SelfReported at most")]
+#[case::bytes_of_the_report(
+    |made: &mut Made| made.evidence[0].reports[0].report_base64.replace_range(1200..1204, "AAAA"),
+    "attestation report"
+)]
+#[case::bytes_of_the_chain(
+    |made: &mut Made| made.evidence[1].reports[0].chain_base64.replace_range(800..804, "AAAA"),
+    "certificate"
+)]
+#[case::no_driver_to_hold_it_against(
+    |made: &mut Made| made.evidence.iter_mut().for_each(|evidence| evidence.environment.driver_version = None),
+    "no driver version"
+)]
+fn a_signed_run_that_was_changed_does_not_hold_though_its_sums_are_right(#[case] change: Change, #[case] told: &str) {
+    let (out, device) = (tempfile::tempdir().unwrap(), Device::new());
+    let results = Results::begin(out.path());
+    results.run("cc-on", 1, 100, |made| {
+        signed::sign(made, &device);
+        change(made);
+    });
+    results.seal();
+    let found = verify(std::slice::from_ref(&results.root), Root::Test(device.root_sha256)).unwrap();
+    assert!(!found.holds && faults(&found).iter().any(|fault| fault.contains(told)), "{:#?}", faults(&found));
+}
+
+#[test]
 fn a_run_that_claims_nothing_is_told_apart_from_one_that_does_not_hold() {
     let out = tempfile::tempdir().unwrap();
     let results = Results::begin(out.path());
@@ -258,6 +310,6 @@ fn a_link_in_place_of_a_file_is_refused() {
 #[test]
 fn a_directory_without_a_campaign_is_bad_input() {
     let out = tempfile::tempdir().unwrap();
-    let error = verify(&[out.path().to_owned()]).unwrap_err();
+    let error = verify(&[out.path().to_owned()], Root::Nvidia).unwrap_err();
     assert!(matches!(error, VerifyError::NoCampaign { path: _ }), "{error}");
 }

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::ValueEnum;
-use teebench_probe::verify::verify;
+use teebench_probe::{attestation::Root, verify::verify};
 
 use super::{BAD_INPUT, DONE, FAILED, print};
 
@@ -17,6 +17,10 @@ pub struct Args {
     /// Directories of campaigns, or directories above them.
     #[arg(required = true, value_name = "DIR")]
     paths: Vec<PathBuf>,
+    /// SHA-256 of a root certificate for tests, in hex, in place of the vendor's pinned root: simulated campaigns may
+    /// have reports under one.
+    #[arg(long, value_name = "SHA256")]
+    attestation_test_root: Option<String>,
     /// Format.
     #[arg(short, long, value_enum, default_value_t = Format::Text)]
     output: Format,
@@ -32,10 +36,11 @@ enum Format {
 
 /// Verifies.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let found = match verify(&args.paths) {
+    let root = Root::from_test_hex(args.attestation_test_root.as_deref()).map_err(anyhow::Error::from);
+    let found = match root.and_then(|root| Ok(verify(&args.paths, root)?)) {
         Ok(found) => found,
         Err(error) => {
-            eprintln!("{:#}", anyhow::Error::from(error));
+            eprintln!("{error:#}");
             return Ok(ExitCode::from(BAD_INPUT));
         }
     };

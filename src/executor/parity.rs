@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use teebench_api::{
     campaign::{Factor, ParityDifference},
-    files::evidence::Environment,
+    files::evidence::{Environment, GpuIdentity},
 };
 
 /// What is compared of one server.
@@ -37,13 +37,18 @@ type Fact = (&'static str, Option<ParityDifference>, fn(&ServerFacts) -> String)
 /// Compares the arms. Every fact is compared as the set of values found on an arm's servers.
 pub fn compare(servers: &[ServerFacts], factor: Factor, allow: &[ParityDifference]) -> Parity {
     let mut parity = Parity::default();
-    let facts: [Fact; 9] = [
+    let facts: [Fact; 14] = [
         ("GPU product, count and memory", Some(ParityDifference::GpuProduct), gpu_product),
         ("engine version", Some(ParityDifference::Image), |server| shown(server.engine.as_ref())),
         ("engine settings", Some(ParityDifference::Flags), |server| server.flags_sha256[..12].to_owned()),
         ("enforced power limit", Some(ParityDifference::PowerLimit), power_limit),
         ("KV blocks", Some(ParityDifference::KvBlocks), |server| shown(server.num_gpu_blocks.as_ref())),
         ("kernel", None, |server| shown(server.environment.kernel.as_ref())),
+        ("operating system", None, |server| shown(server.environment.os.as_ref())),
+        ("CPU", None, cpu),
+        ("memory", None, |server| shown(server.environment.memory_mib.map(|mib| format!("{mib} MiB")).as_ref())),
+        ("VBIOS", None, |server| of_gpus(server, |gpu| shown(gpu.vbios_version.as_ref()))),
+        ("limits of the GPU's clocks", None, |server| of_gpus(server, clock_limits)),
         ("driver", None, |server| shown(server.environment.driver_version.as_ref())),
         ("CUDA version", None, |server| shown(server.environment.cuda_version.as_ref())),
         ("OpenSSL version", None, |server| shown(server.environment.openssl_version.as_ref())),
@@ -89,15 +94,25 @@ fn gpu_product(server: &ServerFacts) -> String {
 }
 
 fn power_limit(server: &ServerFacts) -> String {
-    let mut limits: Vec<String> = server
-        .environment
-        .gpus
-        .iter()
-        .map(|gpu| gpu.power_limit_mw.map_or("unknown".into(), |limit| format!("{} W", limit / 1000)))
-        .collect();
-    limits.sort();
-    limits.dedup();
-    limits.join(" and ")
+    of_gpus(server, |gpu| gpu.power_limit_mw.map_or("unknown".into(), |limit| format!("{} W", limit / 1000)))
+}
+
+fn clock_limits(gpu: &GpuIdentity) -> String {
+    let mhz = |clock: Option<u32>| clock.map_or_else(|| "unknown".to_owned(), |mhz| format!("{mhz} MHz"));
+    format!("graphics {}, memory {}", mhz(gpu.clock_graphics_max_mhz), mhz(gpu.clock_memory_max_mhz))
+}
+
+fn cpu(server: &ServerFacts) -> String {
+    let Environment { cpu_model, cpu_count, .. } = &server.environment;
+    format!("{} with {} CPUs", shown(cpu_model.as_ref()), shown(cpu_count.as_ref()))
+}
+
+/// What a server's GPUs have of something, each value once.
+fn of_gpus(server: &ServerFacts, fact: fn(&GpuIdentity) -> String) -> String {
+    let mut values: Vec<String> = server.environment.gpus.iter().map(fact).collect();
+    values.sort();
+    values.dedup();
+    values.join(" and ")
 }
 
 fn shown<T: ToString>(value: Option<&T>) -> String {
@@ -106,10 +121,8 @@ fn shown<T: ToString>(value: Option<&T>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use rstest::rstest;
-    use teebench_api::files::evidence::GpuIdentity;
-
     use super::*;
+    use rstest::rstest;
 
     fn server(arm: &str) -> ServerFacts {
         ServerFacts {
@@ -119,9 +132,9 @@ mod tests {
                 gpus: vec![GpuIdentity {
                     uuid: format!("GPU-{arm}"),
                     name: "H100".into(),
-                    vbios_version: None,
                     memory_total_mib: Some(95830),
                     power_limit_mw: Some(400_000),
+                    ..GpuIdentity::default()
                 }],
                 ..Environment::default()
             },
@@ -134,6 +147,10 @@ mod tests {
     #[rstest]
     #[case::equal(|_: &mut ServerFacts| {}, Factor::Tee, &[], 0, 0)]
     #[case::kernel_is_explained(|s: &mut ServerFacts| s.environment.kernel = Some("6.2-cvm".into()), Factor::Tee, &[], 0, 1)]
+    #[case::vbios_is_listed(|s: &mut ServerFacts| s.environment.gpus[0].vbios_version = Some("96.00".into()), Factor::Tee, &[], 0, 1)]
+    #[case::clocks_are_listed(|s: &mut ServerFacts| s.environment.gpus[0].clock_graphics_max_mhz = Some(1755), Factor::Tee, &[], 0, 1)]
+    #[case::cpus_are_listed(|s: &mut ServerFacts| s.environment.cpu_count = Some(40), Factor::Tee, &[], 0, 1)]
+    #[case::openssl_is_listed(|s: &mut ServerFacts| s.environment.openssl_version = Some("OpenSSL 3.0.2".into()), Factor::Tee, &[], 0, 1)]
     #[case::image(|s: &mut ServerFacts| s.engine = Some("vllm 0.26".into()), Factor::Tee, &[], 1, 0)]
     #[case::image_allowed(|s: &mut ServerFacts| s.engine = Some("vllm 0.26".into()), Factor::Tee, &[ParityDifference::Image], 0, 1)]
     #[case::blocks(|s: &mut ServerFacts| s.num_gpu_blocks = Some(6000), Factor::Tee, &[], 1, 0)]

@@ -276,7 +276,9 @@ async fn collect(
         let (earlier, later) = (&before[index], &after[index]);
         let growth = later.growth_since(earlier);
         machines::write_json(&out.join(format!("servers/{}/vllm-metrics.json", server.ordinal)), &growth)?;
-        if restarted(earlier, later) {
+        if accounts[index].restarted {
+            replaced_servers.push(format!("server {}: its engine was started anew during the run", server.ordinal));
+        } else if restarted(earlier, later) {
             replaced_servers.push(format!("server {}: its counters started anew during the run", server.ordinal));
         }
         run.servers.push(server_record(server, &accounts[index], later, &growth, engines[index].version().await?));

@@ -1,7 +1,7 @@
 //! The machines of an attempt: evidence before and after, power samples, energy.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
     path::{Path, PathBuf},
 };
@@ -11,16 +11,17 @@ use sha2::{Digest, Sha256};
 use teebench_api::{
     campaign::Tee,
     files::{
-        energy::EnergyFile,
+        energy::{CpuPackageEnergy, EnergyFile},
         evidence::{Environment, Evidence, EvidenceLevel, GpuIdentity, NonceDocument, Phase},
         inputs::{RunInputs, ServerInput},
         run::Window,
     },
 };
 use teebench_probe::{
+    attestation::{Root, Verifier},
     client::{ClientError, ProbeClient},
-    energy::{self, ClockMapping, ClockOffset, EnergyInputs, GpuInput, Work, mean_power_watts},
-    evidence::{Bound, TeeClaim, supports},
+    energy::{self, ClockMapping, ClockOffset, EnergyInputs, GpuInput, Work, counted_joules, mean_power_watts},
+    evidence::{Bound, TeeClaim, recorded, supports},
     power_csv::one_row_a_second,
     sampler::Sample,
 };
@@ -66,16 +67,27 @@ struct Asked {
     client: ProbeClient,
     before: ClockOffset,
     gpus: Vec<GpuIdentity>,
+    packages: Vec<String>,
+    engine_started_unix_ns: u64,
     pre: (NonceDocument, Evidence),
 }
 
 /// What one machine gave after the run.
 pub struct Account {
+    ordinal: u32,
     /// The machine, as the evidence before the run has it.
     pub environment: Environment,
     /// The level that supports the arm's claim, or why nothing does.
     pub evidence: Result<EvidenceLevel, Vec<String>>,
+    /// Whether another engine answers than before the run.
+    pub restarted: bool,
     gpus: Vec<SampledGpu>,
+    packages: Vec<CountedPackage>,
+}
+
+struct CountedPackage {
+    name: String,
+    joules: Result<f64, String>,
 }
 
 struct SampledGpu {
@@ -83,6 +95,8 @@ struct SampledGpu {
     clock: ClockMapping,
     samples: Vec<Sample>,
     idle: Result<f64, String>,
+    /// Seconds that the compatible CSV file has no row for.
+    rows_left_out: u64,
 }
 
 impl Machine {
@@ -100,25 +114,40 @@ impl Machine {
         let mut gpus = client.gpus().await.map_err(fail("its GPUs"))?.gpus;
         // The digest of the samples is over their files in name order.
         gpus.sort_by(|one, other| one.uuid.cmp(&other.uuid));
+        let packages = client.cpu_packages().await.map_err(fail("its CPU packages"))?.packages;
+        let engine_started_unix_ns = client.engine().await.map_err(fail("its engine"))?.started_unix_ns;
         let nonce = nonce(inputs, ordinal, Phase::Pre, None);
         let evidence = client.evidence(&nonce).await.map_err(fail("evidence"))?;
         write_json(&dir.join("evidence/nonce-pre.json"), &nonce)?;
         write_json(&dir.join("evidence/pre.json"), &evidence)?;
         let pre = (nonce, evidence);
-        Ok(Self { ordinal, idle: server.idle, probe: Some(Asked { client, before, gpus, pre }), dir })
+        Ok(Self {
+            ordinal,
+            idle: server.idle,
+            probe: Some(Asked { client, before, gpus, packages, engine_started_unix_ns, pre }),
+            dir,
+        })
     }
 
     /// Pulls the samples of the window, then takes the evidence after the run, bound to the result file.
     pub async fn after(self, inputs: &RunInputs, window: Window, bench_sha256: &str) -> Result<Account, MachineError> {
         let Self { ordinal, idle, probe, dir } = self;
-        let Some(Asked { client, before, gpus, pre }) = probe else {
+        let Some(Asked { client, before, gpus, packages, engine_started_unix_ns, pre }) = probe else {
             let evidence = match inputs.tee {
                 Tee::Undeclared => Ok(EvidenceLevel::Declared),
                 Tee::Enabled | Tee::Disabled => Err(vec![format!("server {ordinal} has no probe to give evidence")]),
             };
-            return Ok(Account { environment: Environment::default(), evidence, gpus: Vec::new() });
+            return Ok(Account {
+                ordinal,
+                environment: Environment::default(),
+                restarted: false,
+                evidence,
+                gpus: Vec::new(),
+                packages: Vec::new(),
+            });
         };
         let fail = |what| move |source| MachineError::Probe { ordinal, what, source: Box::new(source) };
+        let restarted = client.engine().await.map_err(fail("its engine"))?.started_unix_ns != engine_started_unix_ns;
         let after = client.clock_offset().await.map_err(fail("its clock"))?;
         let clock = ClockMapping { before, after };
         let from = clock.to_probe(window.start_unix_ns).saturating_sub(MARGIN_NS);
@@ -134,7 +163,18 @@ impl Machine {
             write(&dir.join(format!("power-{uuid}.jsonl")), &lines)?;
             write(&dir.join(format!("power-{uuid}.csv")), csv.text.as_bytes())?;
             let idle = idle_watts(&client, &uuid, idle, &clock).await;
-            sampled.push(SampledGpu { identity, clock, samples, idle });
+            sampled.push(SampledGpu { identity, clock, samples, idle, rows_left_out: csv.dropped });
+        }
+        let mut counted = Vec::new();
+        for name in packages {
+            let samples = client.cpu_samples(&name, from, to).await.map_err(fail("samples of its CPU"))?;
+            let lines = json_lines(&samples);
+            // Their names sort after those of GPUs, which begin with a capital.
+            sums.update(&lines);
+            write(&dir.join(format!("power-cpu-{name}.jsonl")), &lines)?;
+            let window = energy::Window { from_unix_ns: window.start_unix_ns, to_unix_ns: window.end_unix_ns };
+            let joules = counted_joules(&samples, window, &clock).map_err(|error| error.to_string());
+            counted.push(CountedPackage { name, joules });
         }
         let nonce = nonce(inputs, ordinal, Phase::Post, Some((bench_sha256, &hex::encode(sums.finalize()))));
         let evidence = client.evidence(&nonce).await.map_err(fail("evidence"))?;
@@ -151,21 +191,47 @@ impl Machine {
             Bound { evidence: &evidence, nonce: &nonce },
             inputs.simulated,
         );
+        let verifier = Verifier::new(root(inputs, &evidence));
+        let verdict = verdict.and_then(|level| {
+            let told = [("pre", &pre.1), ("post", &evidence)].into_iter().flat_map(|(when, evidence)| {
+                let found = recorded::contradictions(evidence, &verifier);
+                found.into_iter().map(move |found| format!("{when} evidence {found}"))
+            });
+            let told: Vec<String> = told.collect();
+            if told.is_empty() { Ok(level) } else { Err(told) }
+        });
         let named = |reasons: Vec<String>| reasons.iter().map(|reason| format!("server {ordinal}: {reason}")).collect();
-        Ok(Account { environment: pre.1.environment, evidence: verdict.map_err(named), gpus: sampled })
+        Ok(Account {
+            ordinal,
+            environment: pre.1.environment,
+            restarted,
+            evidence: verdict.map_err(named),
+            gpus: sampled,
+            packages: counted,
+        })
     }
+}
+
+/// The root that the GPUs' reports are held against: the vendor's, but for a simulated campaign, which shows nothing of
+/// a GPU anyway and may name one for tests.
+fn root(inputs: &RunInputs, evidence: &Evidence) -> Root {
+    let for_tests = evidence.reports.iter().find_map(|report| report.test_root_sha256.as_deref());
+    Root::from_test_hex(for_tests.filter(|_| inputs.simulated)).unwrap_or(Root::Nvidia)
 }
 
 /// Energy of the run over distinct GPUs: several servers on one board are one board.
 pub fn energy(inputs: &RunInputs, accounts: &[Account], window: Window, work: Work) -> EnergyFile {
-    let mut idle_reasons = Vec::new();
+    let mut notes = Vec::new();
     let mut gpus = BTreeMap::new();
     for gpu in accounts.iter().flat_map(|account| &account.gpus) {
-        let SampledGpu { identity, clock, samples, idle } = gpu;
+        let SampledGpu { identity, clock, samples, idle, rows_left_out } = gpu;
+        if *rows_left_out > 0 {
+            notes.push(format!("gpu {0}: power-{0}.csv has no row for {rows_left_out} seconds", identity.uuid));
+        }
         let idle_watts = match idle {
             Ok(watts) => Some(*watts),
             Err(reason) => {
-                idle_reasons.push(format!("gpu {}: idle power not measured: {reason}", identity.uuid));
+                notes.push(format!("gpu {}: idle power not measured: {reason}", identity.uuid));
                 None
             }
         };
@@ -183,9 +249,31 @@ pub fn energy(inputs: &RunInputs, accounts: &[Account], window: Window, work: Wo
         minimum_window_seconds: f64::from(inputs.energy.minimum_window_seconds),
         simulated: inputs.simulated,
     });
-    idle_reasons.dedup();
-    file.reasons.extend(idle_reasons);
+    file.cpu_packages = cpu_packages(accounts, &mut notes);
+    notes.dedup();
+    file.reasons.extend(notes);
     file
+}
+
+/// Energy of each CPU package once, however many servers its machine has.
+fn cpu_packages(accounts: &[Account], notes: &mut Vec<String>) -> Vec<CpuPackageEnergy> {
+    let mut machines = BTreeSet::new();
+    let mut found = Vec::new();
+    for account in accounts {
+        // Without a boot id machines cannot be told apart: better a package twice in the list than another left out.
+        let machine = account.environment.boot_id.clone().unwrap_or_else(|| format!("server {}", account.ordinal));
+        if !machines.insert(machine) {
+            continue;
+        }
+        for CountedPackage { name, joules } in &account.packages {
+            let server = account.ordinal;
+            if let Err(reason) = joules {
+                notes.push(format!("cpu {name} of server {server}: {reason}"));
+            }
+            found.push(CpuPackageEnergy { server, name: name.clone(), joules: joules.clone().ok() });
+        }
+    }
+    found
 }
 
 async fn idle_watts(

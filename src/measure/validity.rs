@@ -121,6 +121,7 @@ mod tests {
             joules_per_total_token: None,
             joules_per_request: None,
             power_cap_share: None,
+            cpu_packages: Vec::new(),
             gpus: vec![GpuEnergy {
                 uuid: "GPU-1".into(),
                 name: "x".into(),

@@ -146,6 +146,7 @@ fn energy(run: &Run) -> Option<EnergyFile> {
     let joules = run.energy_joules();
     let per = |count: u64| joules.as_ref().ok().filter(|_| count > 0).map(|joules| joules / count as f64);
     Some(EnergyFile {
+        cpu_packages: Vec::new(),
         schema_version: 1,
         simulated: run.bench.account.simulated,
         scope: "gpu_board".to_owned(),

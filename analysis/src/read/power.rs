@@ -119,7 +119,11 @@ pub fn read_power(path: &Path) -> Result<PowerFile, ReadError> {
     parse(&text).map_err(|reason| ReadError::Contradiction { path: path.to_owned(), reason })
 }
 
-fn parse(text: &str) -> Result<PowerFile, String> {
+/// Takes a file's text apart.
+///
+/// # Errors
+/// What is not as such files are, with its line.
+pub fn parse(text: &str) -> Result<PowerFile, String> {
     let mut lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     let Some((_, header)) = lines.next() else { return Err("is empty; a header is wanted".to_owned()) };
     let columns = columns(header)?;

@@ -38,6 +38,21 @@ pub struct EnergyFile {
     pub power_cap_share: Option<f64>,
     /// Each GPU's part.
     pub gpus: Vec<GpuEnergy>,
+    /// CPU packages whose energy counters could be read; no part of the sums above.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub cpu_packages: Vec<CpuPackageEnergy>,
+}
+
+/// Energy of one CPU package over the window.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub struct CpuPackageEnergy {
+    /// Ordinal of the first server on its machine.
+    pub server: u32,
+    /// Name of the package, for instance `package-0`.
+    pub name: String,
+    /// By the counter's difference over the window, in joules; absent where its reads do not span the window.
+    pub joules: Option<f64>,
 }
 
 /// One GPU's part of the energy.

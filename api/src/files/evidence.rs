@@ -66,8 +66,56 @@ pub struct Evidence {
     pub taken_unix_ns: u64,
     /// The machine.
     pub environment: Environment,
+    /// What the scheduler knew of the node.
+    #[serde(default)]
+    pub node: NodeHints,
+    /// What the GPUs signed of themselves with this nonce; empty where their mode is off or they sign nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub reports: Vec<GpuReport>,
     /// Version of the program that took it.
     pub tool_version: String,
+}
+
+/// What the node's labels say. A hint, never a proof: anybody who may label a node can write it.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "snake_case", default)]
+pub struct NodeHints {
+    /// `node.kubernetes.io/instance-type`.
+    pub instance_type: Option<String>,
+    /// `kubernetes.azure.com/security-type`.
+    pub security_type: Option<String>,
+}
+
+/// A report that a GPU signed, with the certificates of the key that signed it.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub struct GpuReport {
+    /// `GPU-` and a UUID.
+    pub uuid: String,
+    /// The report's bytes in base64.
+    pub report_base64: String,
+    /// The certificates in PEM, leaf first, in base64.
+    pub chain_base64: String,
+    /// SHA-256 in hex of the root for tests that the chain was held against; absent where that was the vendor's. Under
+    /// a root for tests nothing is shown of a GPU.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub test_root_sha256: Option<String>,
+    /// What the report says; absent when it did not verify.
+    pub fields: Option<ReportFields>,
+}
+
+/// What a verified report says.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub struct ReportFields {
+    /// Driver's version.
+    pub driver_version: String,
+    /// VBIOS version.
+    pub vbios_version: String,
+    /// SHA-384 of the firmware that holds the signing key, in hex.
+    pub firmware_id: String,
+    /// Number of measurements.
+    pub measurements: u32,
 }
 
 /// What the machine is. Absent means that it could not be read.
@@ -100,12 +148,19 @@ pub struct Environment {
     pub gpus: Vec<GpuIdentity>,
     /// NVML's answers on confidential computing.
     pub confidential_compute: Option<crate::files::gpu::ConfidentialCompute>,
+    /// Protected memory in use by all GPUs, in MiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protected_memory_used_mib: Option<u64>,
+    /// Bound on an attacker's advantage at which the driver changes the keys of the encrypted link, as the exponent that
+    /// NVML gives.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_rotation_attacker_advantage: Option<u64>,
     /// What could not be read, and why.
     pub unreadable: BTreeMap<String, String>,
 }
 
-/// One GPU's identity.
-#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+/// One GPU's identity, and the limits that it runs within.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "snake_case")]
 pub struct GpuIdentity {
     /// `GPU-` and a UUID.
@@ -118,6 +173,15 @@ pub struct GpuIdentity {
     pub memory_total_mib: Option<u64>,
     /// Enforced power limit in milliwatts.
     pub power_limit_mw: Option<u64>,
+    /// Power limit that the board comes with, in milliwatts.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub power_limit_default_mw: Option<u64>,
+    /// Highest graphics clock in MHz.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub clock_graphics_max_mhz: Option<u32>,
+    /// Highest memory clock in MHz.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub clock_memory_max_mhz: Option<u32>,
 }
 
 /// The document whose canonical JSON (RFC 8785) is hashed to the nonce. `bench_sha256` and `samples_sha256` are given

@@ -9,13 +9,17 @@ use nvml_wrapper_sys::bindings::{
     nvmlValueType_enum_NVML_VALUE_TYPE_UNSIGNED_LONG_LONG as UNSIGNED_LONG_LONG,
 };
 use nvml_wrapper_sys::bindings::{
-    nvmlConfComputeMemSizeInfo_t, nvmlConfComputeSystemCaps_t, nvmlConfComputeSystemState_t, nvmlFieldValue_t,
-    nvmlMemory_v2_t, nvmlReturn_enum_NVML_ERROR_NOT_SUPPORTED as NVML_ERROR_NOT_SUPPORTED,
-    nvmlReturn_enum_NVML_SUCCESS as NVML_SUCCESS, nvmlSystemConfComputeSettings_t, nvmlUtilization_t, nvmlValue_t,
+    nvmlConfComputeGetKeyRotationThresholdInfo_t, nvmlConfComputeGpuAttestationReport_t,
+    nvmlConfComputeGpuCertificate_t, nvmlConfComputeMemSizeInfo_t, nvmlConfComputeSystemCaps_t,
+    nvmlConfComputeSystemState_t, nvmlFieldValue_t, nvmlMemory_t, nvmlMemory_v2_t,
+    nvmlReturn_enum_NVML_ERROR_NOT_SUPPORTED as NVML_ERROR_NOT_SUPPORTED,
+    nvmlReturn_enum_NVML_ERROR_UNKNOWN as NVML_ERROR_UNKNOWN, nvmlReturn_enum_NVML_SUCCESS as NVML_SUCCESS,
+    nvmlSystemConfComputeSettings_t, nvmlUtilization_t, nvmlValue_t,
 };
 use teebench_api::files::gpu::{ConfidentialCompute, SimulatedGpu};
 
-use crate::state::{Code, State};
+use crate::report::Signing;
+use crate::state::{Code, Limits, State};
 
 /// Numbers of the fields that the probe asks for, as NVML's header has them.
 const TOTAL_ENERGY: c_uint = 83;
@@ -75,6 +79,62 @@ pub(crate) fn field(gpu: &SimulatedGpu, value: &mut nvmlFieldValue_t) {
         Some(reading) => (value.nvmlReturn, value.value) = (NVML_SUCCESS, nvmlValue_t { ullVal: reading }),
         None => value.nvmlReturn = NVML_ERROR_NOT_SUPPORTED,
     }
+}
+
+fn limits(state: &State) -> Result<Limits, Code> {
+    supported(state.limits)
+}
+
+pub(crate) fn power_limit_default(state: &State) -> Result<c_uint, Code> {
+    limits(state).map(|limits| limits.power_limit_default_mw)
+}
+
+pub(crate) fn clock_max(state: &State, clock: c_uint) -> Result<c_uint, Code> {
+    let limits = limits(state)?;
+    supported(match clock {
+        GRAPHICS => Some(limits.clock_graphics_max_mhz),
+        MEMORY => Some(limits.clock_memory_max_mhz),
+        _ => None,
+    })
+}
+
+pub(crate) fn protected_memory_used(state: &State) -> Result<nvmlMemory_t, Code> {
+    let used = limits(state)?.protected_memory_used_mib << 20;
+    let total = state.file.confidential_compute.protected_memory_mib << 20;
+    Ok(nvmlMemory_t { total, free: total.saturating_sub(used), used })
+}
+
+pub(crate) fn key_rotation(state: &State) -> Result<nvmlConfComputeGetKeyRotationThresholdInfo_t, Code> {
+    let attacker_advantage = limits(state)?.key_rotation_attacker_advantage;
+    Ok(nvmlConfComputeGetKeyRotationThresholdInfo_t { version: 0, attackerAdvantage: attacker_advantage })
+}
+
+/// Fills the report that was asked for with the nonce in it; GPUs whose mode is off answer UNKNOWN, as an H200 does.
+pub(crate) fn report(
+    state: &State,
+    gpu: &SimulatedGpu,
+    asked: &mut nvmlConfComputeGpuAttestationReport_t,
+) -> Result<(), Code> {
+    let signing = signing(state)?;
+    let driver_version = &state.file.driver_version;
+    let report = signing.report(&asked.nonce, driver_version, &gpu.vbios_version).ok_or(NVML_ERROR_UNKNOWN)?;
+    let buffer = asked.attestationReport.get_mut(..report.len()).ok_or(NVML_ERROR_UNKNOWN)?;
+    buffer.copy_from_slice(&report);
+    asked.attestationReportSize = u32::try_from(report.len()).map_err(|_| NVML_ERROR_UNKNOWN)?;
+    Ok(())
+}
+
+pub(crate) fn certificates(state: &State, asked: &mut nvmlConfComputeGpuCertificate_t) -> Result<(), Code> {
+    let chain = signing(state)?.chain_pem.as_bytes();
+    let buffer = asked.attestationCertChain.get_mut(..chain.len()).ok_or(NVML_ERROR_UNKNOWN)?;
+    buffer.copy_from_slice(chain);
+    asked.attestationCertChainSize = u32::try_from(chain.len()).map_err(|_| NVML_ERROR_UNKNOWN)?;
+    Ok(())
+}
+
+fn signing(state: &State) -> Result<&Signing, Code> {
+    let is_on = state.file.confidential_compute.feature_enabled;
+    state.signing.as_ref().filter(|_| is_on).ok_or(NVML_ERROR_UNKNOWN)
 }
 
 pub(crate) fn capabilities(cc: &ConfidentialCompute) -> nvmlConfComputeSystemCaps_t {

@@ -1,22 +1,27 @@
 //! A `libnvidia-ml.so` for tests: the symbols that the probe calls, answered from a file.
 //!
 //! The file lies beside the library under the library's name with `.json` added, and is read anew at every call. It is
-//! the file of a simulated GPU, and may hold `faults`: by symbol, the code that a call returns, or `"hang"` for one that
-//! never returns. A reading that the file gives as null is one that NVML does not support.
+//! the file of a simulated GPU, and may hold `limits`, `signing` (a key and certificates, for reports), and `faults`: by
+//! symbol, the code that a call returns, or `"hang"` for one that never returns. A reading that the file gives as null
+//! is one that NVML does not support.
 //!
 //! ```text
 //! answer   from a file to an answer, without a pointer
+//! report   the report that a GPU signs
 //! state    the file, and where it lies
 //! ```
 
 mod answer;
+mod report;
 mod state;
 
 use std::ffi::{c_char, c_int, c_uint, c_ulonglong};
 
 use nvml_wrapper_sys::bindings::{
-    nvmlConfComputeMemSizeInfo_t, nvmlConfComputeSystemCaps_t, nvmlConfComputeSystemState_t, nvmlDevice_t,
-    nvmlFieldValue_t, nvmlMemory_v2_t, nvmlReturn_enum_NVML_ERROR_INSUFFICIENT_SIZE as NVML_ERROR_INSUFFICIENT_SIZE,
+    nvmlConfComputeGetKeyRotationThresholdInfo_t, nvmlConfComputeGpuAttestationReport_t,
+    nvmlConfComputeGpuCertificate_t, nvmlConfComputeMemSizeInfo_t, nvmlConfComputeSystemCaps_t,
+    nvmlConfComputeSystemState_t, nvmlDevice_t, nvmlFieldValue_t, nvmlMemory_t, nvmlMemory_v2_t,
+    nvmlReturn_enum_NVML_ERROR_INSUFFICIENT_SIZE as NVML_ERROR_INSUFFICIENT_SIZE,
     nvmlReturn_enum_NVML_ERROR_INVALID_ARGUMENT as NVML_ERROR_INVALID_ARGUMENT,
     nvmlReturn_enum_NVML_SUCCESS as NVML_SUCCESS, nvmlReturn_t, nvmlSystemConfComputeSettings_t, nvmlUtilization_t,
 };
@@ -185,6 +190,94 @@ unsafe extern "C" fn nvmlDeviceGetConfComputeMemSizeInfo(
         give("nvmlDeviceGetConfComputeMemSizeInfo", info, |state| {
             gpu(state, device)?;
             Ok(answer::protected_memory(&state.file.confidential_compute))
+        })
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn nvmlDeviceGetPowerManagementDefaultLimit(
+    device: nvmlDevice_t,
+    limit: *mut c_uint,
+) -> nvmlReturn_t {
+    // SAFETY: as NVML's.
+    unsafe {
+        give("nvmlDeviceGetPowerManagementDefaultLimit", limit, |state| {
+            gpu(state, device)?;
+            answer::power_limit_default(state)
+        })
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn nvmlDeviceGetMaxClockInfo(device: nvmlDevice_t, kind: c_uint, clock: *mut c_uint) -> nvmlReturn_t {
+    // SAFETY: as NVML's.
+    unsafe {
+        give("nvmlDeviceGetMaxClockInfo", clock, |state| {
+            gpu(state, device)?;
+            answer::clock_max(state, kind)
+        })
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn nvmlDeviceGetConfComputeProtectedMemoryUsage(
+    device: nvmlDevice_t,
+    memory: *mut nvmlMemory_t,
+) -> nvmlReturn_t {
+    // SAFETY: as NVML's.
+    unsafe {
+        give("nvmlDeviceGetConfComputeProtectedMemoryUsage", memory, |state| {
+            gpu(state, device)?;
+            answer::protected_memory_used(state)
+        })
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn nvmlSystemGetConfComputeKeyRotationThresholdInfo(
+    info: *mut nvmlConfComputeGetKeyRotationThresholdInfo_t,
+) -> nvmlReturn_t {
+    // SAFETY: as NVML's.
+    unsafe { give("nvmlSystemGetConfComputeKeyRotationThresholdInfo", info, answer::key_rotation) }
+}
+
+/// Changes what the caller passed, from the file.
+///
+/// # Safety
+/// `out` is null or points to a `T` that the caller has filled as NVML demands.
+unsafe fn complete<T>(
+    symbol: &str,
+    out: *mut T,
+    answer: impl FnOnce(&State, &mut T) -> Result<(), Code>,
+) -> nvmlReturn_t {
+    // SAFETY: by this function's contract.
+    let Some(out) = (unsafe { out.as_mut() }) else { return NVML_ERROR_INVALID_ARGUMENT };
+    State::for_call(symbol).and_then(|state| answer(&state, out)).map_or_else(|code| code, |()| NVML_SUCCESS)
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn nvmlDeviceGetConfComputeGpuAttestationReport(
+    device: nvmlDevice_t,
+    report: *mut nvmlConfComputeGpuAttestationReport_t,
+) -> nvmlReturn_t {
+    // SAFETY: as NVML's.
+    unsafe {
+        complete("nvmlDeviceGetConfComputeGpuAttestationReport", report, |state, asked| {
+            answer::report(state, gpu(state, device)?, asked)
+        })
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn nvmlDeviceGetConfComputeGpuCertificate(
+    device: nvmlDevice_t,
+    certificates: *mut nvmlConfComputeGpuCertificate_t,
+) -> nvmlReturn_t {
+    // SAFETY: as NVML's.
+    unsafe {
+        complete("nvmlDeviceGetConfComputeGpuCertificate", certificates, |state, asked| {
+            gpu(state, device)?;
+            answer::certificates(state, asked)
         })
     }
 }

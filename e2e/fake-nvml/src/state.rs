@@ -10,6 +10,8 @@ use nvml_wrapper_sys::bindings::{
 use serde::Deserialize;
 use teebench_api::files::gpu::GpuFile;
 
+use crate::report::Signing;
+
 /// NVML's code of a failure.
 pub(crate) type Code = nvmlReturn_t;
 
@@ -19,9 +21,26 @@ pub(crate) struct State {
     /// The machine.
     #[serde(flatten)]
     pub(crate) file: GpuFile,
+    /// What every GPU signs with; absent for GPUs that sign nothing.
+    #[serde(default)]
+    pub(crate) signing: Option<Signing>,
+    /// The limits that every GPU runs within, and its encrypted link; absent for those that do not say.
+    #[serde(default)]
+    pub(crate) limits: Option<Limits>,
     /// What goes wrong, by symbol.
     #[serde(default)]
     faults: BTreeMap<String, Fault>,
+}
+
+/// Figures that a simulated GPU does not have.
+#[derive(Deserialize, Clone, Copy)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Limits {
+    pub(crate) power_limit_default_mw: u32,
+    pub(crate) clock_graphics_max_mhz: u32,
+    pub(crate) clock_memory_max_mhz: u32,
+    pub(crate) protected_memory_used_mib: u64,
+    pub(crate) key_rotation_attacker_advantage: u64,
 }
 
 #[derive(Deserialize, Clone, Copy)]

@@ -27,6 +27,8 @@ pub struct Settings {
     pub teebench: PathBuf,
     /// `E2E_VLLM_IMAGE`: the image with the stand-ins for vLLM and the hub, by its digest.
     pub vllm_image: String,
+    /// `E2E_NVML_IMAGE`: the same stand-in for vLLM with an NVML library whose GPU has confidential computing off.
+    pub nvml_image: String,
     /// `E2E_ARTEFACTS`: directory for what is kept of tests that failed.
     pub artefacts: PathBuf,
 }
@@ -39,11 +41,15 @@ impl Settings {
     pub fn from_environment() -> anyhow::Result<Self> {
         let variable =
             |name: &str| std::env::var(name).with_context(|| format!("{name} is not set; run these tests by e2e/run"));
-        let vllm_image = variable("E2E_VLLM_IMAGE")?;
-        ensure!(vllm_image.contains("@sha256:"), "E2E_VLLM_IMAGE is \"{vllm_image}\"; name it by digest");
+        let image = |name| {
+            let image = variable(name)?;
+            ensure!(image.contains("@sha256:"), "{name} is \"{image}\"; name it by digest");
+            Ok(image)
+        };
         Ok(Self {
             teebench: variable("E2E_TEEBENCH")?.into(),
-            vllm_image,
+            vllm_image: image("E2E_VLLM_IMAGE")?,
+            nvml_image: image("E2E_NVML_IMAGE")?,
             artefacts: variable("E2E_ARTEFACTS")?.into(),
         })
     }

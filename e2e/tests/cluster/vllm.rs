@@ -114,7 +114,7 @@ async fn vllm_serves_gated_weights_and_without_gpu_evidence_no_run_counts() -> a
 }
 
 /// No effect stands in the summary and none in the columns.
-async fn nothing_is_told_of_the_tee(suite: &Suite, name: &str) -> anyhow::Result<()> {
+pub async fn nothing_is_told_of_the_tee(suite: &Suite, name: &str) -> anyhow::Result<()> {
     let fetched = tempfile::tempdir()?;
     let out = fetched.path().to_string_lossy().into_owned();
     suite.teebench(&["fetch", name, "--namespace", &suite.namespace, "--out", &out]).await?.well()?;

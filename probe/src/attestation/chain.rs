@@ -99,12 +99,11 @@ impl Chain {
         Ok(Self { certificates, root_sha256: Sha256::digest(last).into() })
     }
 
-    /// Whether every certificate is issued and signed by the next, the last by itself, all valid at the time, and the
-    /// last is the pinned root.
+    /// Whether every certificate is issued and signed by the next, the last by itself, and the last is the pinned root.
     ///
     /// # Errors
     /// The first certificate, from the leaf, that does not hold.
-    pub fn verify(&self, root_sha256: &[u8; 32], unix_seconds: u64) -> Result<(), ChainError> {
+    pub fn issued_under(&self, root_sha256: &[u8; 32]) -> Result<(), ChainError> {
         for (index, certificate) in self.certificates.iter().enumerate() {
             let parent_index = (index + 1).min(self.certificates.len() - 1);
             let parent = &self.certificates[parent_index];
@@ -113,13 +112,21 @@ impl Chain {
             }
             may_issue(parent, parent_index)?;
             signed_by(certificate, parent, index, parent_index)?;
-            valid_at(certificate, index, unix_seconds)?;
             only_understood(certificate, index)?;
         }
         if self.root_sha256 != *root_sha256 {
             return Err(ChainError::Root(hex::encode(self.root_sha256)));
         }
         Ok(())
+    }
+
+    /// Whether all certificates are valid at a time, in seconds since the Unix epoch.
+    ///
+    /// # Errors
+    /// The first certificate, from the leaf, that is not.
+    pub fn valid_at(&self, unix_seconds: u64) -> Result<(), ChainError> {
+        let mut certificates = self.certificates.iter().enumerate();
+        certificates.try_for_each(|(index, certificate)| valid_at(certificate, index, unix_seconds))
     }
 
     /// Whether the leaf's key signed the message; `signature` is r and s, big endian.

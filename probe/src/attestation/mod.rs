@@ -8,6 +8,11 @@
 mod chain;
 mod report;
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use sha2::{Digest, Sha256};
+
 pub use chain::{Chain, ChainError};
 pub use report::{Report, ReportError};
 
@@ -16,6 +21,9 @@ const NVIDIA_ROOT: [u8; 32] = [
     0x10, 0x2b, 0xf6, 0x59, 0xd5, 0x41, 0x96, 0x14, 0xc9, 0xd8, 0xe6, 0xae, 0xce, 0xbc, 0x80, 0x45, 0x4e, 0xb2, 0x6b,
     0x1d, 0xf6, 0xa7, 0x69, 0xac, 0x72, 0x0b, 0x9a, 0x69, 0x0b, 0x16, 0x7b, 0x48,
 ];
+
+/// A campaign has a chain for each of its GPUs; beyond this many, chains are verified anew.
+const MOST_KNOWN: usize = 1024;
 
 /// Root that a chain must end in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,12 +35,29 @@ pub enum Root {
 }
 
 impl Root {
+    /// The vendor's root, or the one for tests with this SHA-256 in hex.
+    ///
+    /// # Errors
+    /// What was given instead of a digest.
+    pub fn from_test_hex(sha256: Option<&str>) -> Result<Self, RootError> {
+        let Some(text) = sha256 else { return Ok(Self::Nvidia) };
+        let bytes = hex::decode(text).ok().and_then(|bytes| bytes.try_into().ok());
+        bytes.map(Self::Test).ok_or_else(|| RootError { given: text.to_owned() })
+    }
+
     const fn sha256(self) -> [u8; 32] {
         match self {
             Self::Nvidia => NVIDIA_ROOT,
             Self::Test(sha256) => sha256,
         }
     }
+}
+
+/// A root that is none.
+#[derive(thiserror::Error, Debug, PartialEq, Eq)]
+#[error("attestation root {given:?}: give the SHA-256 of the root certificate's DER, 64 hex digits")]
+pub struct RootError {
+    given: String,
 }
 
 /// What a report must say.
@@ -56,6 +81,10 @@ pub struct Attested {
     pub test: bool,
     /// SHA-384 of the firmware that holds the signing key, in hex.
     pub firmware_id: String,
+    /// Driver version.
+    pub driver_version: String,
+    /// VBIOS version.
+    pub vbios_version: String,
     /// Number of measurements in the report.
     pub measurements: usize,
 }
@@ -95,36 +124,79 @@ pub enum AttestationError {
     },
 }
 
-/// Verifies a report with its chain (PEM, leaf first).
+/// Verifies reports under one root. Chains that held are remembered, since the runs of a campaign share a few.
+#[derive(Debug)]
+pub struct Verifier {
+    root: Root,
+    known: Mutex<BTreeMap<[u8; 32], Arc<Chain>>>,
+}
+
+impl Verifier {
+    /// Verifies under this root.
+    pub const fn new(root: Root) -> Self {
+        Self { root, known: Mutex::new(BTreeMap::new()) }
+    }
+
+    /// The root.
+    pub const fn root(&self) -> Root {
+        self.root
+    }
+
+    /// Verifies a report with its chain (PEM, leaf first).
+    ///
+    /// # Errors
+    /// The first reason why it proves nothing.
+    pub fn verify(&self, report: &[u8], chain: &[u8], expected: &Expected<'_>) -> Result<Attested, AttestationError> {
+        let report = Report::parse(report)?;
+        let chain = self.chain(chain)?;
+        chain.valid_at(expected.unix_seconds)?;
+        if *report.nonce() != expected.nonce {
+            return Err(AttestationError::Nonce);
+        }
+        if !chain.leaf_signed(report.signed(), report.signature())? {
+            return Err(AttestationError::Signature);
+        }
+        let (in_report, in_leaf) = (report.firmware_id()?, chain.firmware_id()?);
+        if in_report != in_leaf {
+            return Err(AttestationError::FirmwareId { report: hex::encode(in_report), leaf: hex::encode(in_leaf) });
+        }
+        Ok(Attested {
+            test: matches!(self.root, Root::Test(_)),
+            firmware_id: hex::encode(in_report),
+            driver_version: same("driver version", report.driver_version()?, expected.driver_version)?,
+            vbios_version: same("vbios version", report.vbios_version()?, expected.vbios_version)?,
+            measurements: report.measurements().len(),
+        })
+    }
+
+    /// The chain, issued link by link under the root.
+    fn chain(&self, pem: &[u8]) -> Result<Arc<Chain>, ChainError> {
+        let digest = Sha256::digest(pem).into();
+        // Chains are added whole, so a poisoned lock guards whole data.
+        if let Some(known) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&digest) {
+            return Ok(Arc::clone(known));
+        }
+        let chain = Arc::new(Chain::parse(pem)?);
+        chain.issued_under(&self.root.sha256())?;
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() < MOST_KNOWN {
+            known.insert(digest, Arc::clone(&chain));
+        }
+        Ok(chain)
+    }
+}
+
+/// Verifies one report with its chain; see [`Verifier::verify`].
 ///
 /// # Errors
 /// The first reason why it proves nothing.
 pub fn verify(report: &[u8], chain: &[u8], expected: &Expected<'_>, root: Root) -> Result<Attested, AttestationError> {
-    let report = Report::parse(report)?;
-    let chain = Chain::parse(chain)?;
-    chain.verify(&root.sha256(), expected.unix_seconds)?;
-    if *report.nonce() != expected.nonce {
-        return Err(AttestationError::Nonce);
-    }
-    if !chain.leaf_signed(report.signed(), report.signature())? {
-        return Err(AttestationError::Signature);
-    }
-    let (in_report, in_leaf) = (report.firmware_id()?, chain.firmware_id()?);
-    if in_report != in_leaf {
-        return Err(AttestationError::FirmwareId { report: hex::encode(in_report), leaf: hex::encode(in_leaf) });
-    }
-    same("driver version", report.driver_version()?, expected.driver_version)?;
-    same("vbios version", report.vbios_version()?, expected.vbios_version)?;
-    Ok(Attested {
-        test: matches!(root, Root::Test(_)),
-        firmware_id: hex::encode(in_report),
-        measurements: report.measurements().len(),
-    })
+    Verifier::new(root).verify(report, chain, expected)
 }
 
-fn same(field: &'static str, report: String, nvml: &str) -> Result<(), AttestationError> {
+fn same(field: &'static str, report: String, nvml: &str) -> Result<String, AttestationError> {
     if report.eq_ignore_ascii_case(nvml) {
-        Ok(())
+        Ok(report)
     } else {
         Err(AttestationError::Version { field, report, nvml: nvml.to_owned() })
     }

@@ -8,7 +8,7 @@ use teebench_api::files::evidence::{Environment, Evidence, NonceDocument};
 
 use crate::clock;
 use crate::energy::ClockOffset;
-use crate::http::wire::{Clock, Engine, ErrorBody, Gpus, Health};
+use crate::http::wire::{Clock, CpuPackages, Engine, ErrorBody, Gpus, Health};
 use crate::sampler::Sample;
 
 /// Most answers are small and immediate; the driver's calls behind some take a second at worst.
@@ -145,12 +145,32 @@ impl ProbeClient {
     /// # Errors
     /// When the probe does not answer, does not sample that GPU, or a line cannot be read.
     pub async fn samples(&self, gpu: &str, from: u64, to: u64) -> Result<Vec<Sample>> {
-        let url = self.url("/samples", &[("gpu", gpu), ("from", &from.to_string()), ("to", &to.to_string())]);
+        self.lines("/samples", &[("gpu", gpu), ("from", &from.to_string()), ("to", &to.to_string())]).await
+    }
+
+    async fn lines(&self, path: &str, query: &[(&str, &str)]) -> Result<Vec<Sample>> {
+        let url = self.url(path, query);
         let request = self.client.get(url.clone()).timeout(SAMPLES_TIMEOUT);
         let response = accepted(&url, self.exchange(&url, request).await?).await?;
         let body = body(&url, response).await?;
         let lines = body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
         lines.map(|line| parse(&url, line)).collect()
+    }
+
+    /// The CPU packages whose energy counters the probe reads.
+    ///
+    /// # Errors
+    /// When the probe does not answer.
+    pub async fn cpu_packages(&self) -> Result<CpuPackages> {
+        self.get("/cpu", &[]).await
+    }
+
+    /// One CPU package's samples; see [`ProbeClient::samples`] for the times.
+    ///
+    /// # Errors
+    /// When the probe does not answer, does not sample that package, or a line cannot be read.
+    pub async fn cpu_samples(&self, package: &str, from: u64, to: u64) -> Result<Vec<Sample>> {
+        self.lines("/cpu/samples", &[("package", package), ("from", &from.to_string()), ("to", &to.to_string())]).await
     }
 
     /// What the machine is.

@@ -25,7 +25,7 @@ pub(super) struct Board {
     pub(super) throttle: ThrottleCount,
 }
 
-/// Why mean power over a window cannot be told.
+/// Why mean power or energy over a window cannot be told.
 #[derive(thiserror::Error, Clone, Copy, Debug, PartialEq)]
 pub enum MeanPowerError {
     /// The clocks cannot be mapped.
@@ -37,6 +37,12 @@ pub enum MeanPowerError {
     /// The samples of instant power do not span the window.
     #[error("the samples of instant power do not reach over the window")]
     NotCovered,
+    /// A counter that only rises was set back.
+    #[error("the energy counter fell")]
+    CounterFell,
+    /// The counter's reads do not span the window.
+    #[error("the reads of the energy counter do not reach over the window")]
+    CounterNotCovered,
 }
 
 /// Mean instant power of one GPU over a window without load, in watts.
@@ -48,6 +54,18 @@ pub fn mean_power_watts(samples: &[Sample], window: Window, clock: &ClockMapping
     let span = Span::of(window, clock).ok_or(MeanPowerError::EmptyWindow)?;
     let joules = span.power(samples).integral(0.0, span.seconds).ok_or(MeanPowerError::NotCovered)?;
     Ok(joules / span.seconds)
+}
+
+/// What a counter rose by over a window, in joules; between its reads it is followed in a straight line.
+///
+/// # Errors
+/// When the clocks do not map, the counter fell, or its reads do not span the window.
+pub fn counted_joules(samples: &[Sample], window: Window, clock: &ClockMapping) -> Result<f64, MeanPowerError> {
+    clock.check()?;
+    let span = Span::of(window, clock).ok_or(MeanPowerError::EmptyWindow)?;
+    let counter = span.counter(samples).map_err(|CounterFell| MeanPowerError::CounterFell)?;
+    let edges = counter.at(span.seconds).zip(counter.at(0.0));
+    edges.map(|(end, start)| end - start).ok_or(MeanPowerError::CounterNotCovered)
 }
 
 /// The window on the probe's clock.

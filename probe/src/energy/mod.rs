@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use teebench_api::files::energy::{EnergyFile, EnergyVerdict, GpuEnergy};
 use teebench_api::files::evidence::GpuIdentity;
 
-pub use board::{MeanPowerError, mean_power_watts};
+pub use board::{MeanPowerError, counted_joules, mean_power_watts};
 pub use clock::{ClockError, ClockMapping, ClockOffset, MAXIMUM_DRIFT_NS, MAXIMUM_HALF_ROUND_TRIP_NS};
 pub use throttle::{SOFTWARE_POWER_CAP, throttle_reasons_that_void};
 
@@ -119,6 +119,7 @@ pub fn compute(inputs: &EnergyInputs<'_>) -> EnergyFile {
         joules_per_request: per(|work| work.requests),
         power_cap_share: throttle::power_cap_share(boards.iter().map(|board| board.throttle)),
         gpus: boards.into_iter().map(|board| board.energy).collect(),
+        cpu_packages: Vec::new(),
         reasons,
     }
 }

@@ -40,9 +40,8 @@ fn gpu<'a>(uuid: &str, samples: &'a [Sample]) -> (String, GpuInput<'a>) {
     let identity = GpuIdentity {
         uuid: uuid.to_owned(),
         name: "NVIDIA H100 NVL".to_owned(),
-        vbios_version: None,
-        memory_total_mib: None,
         power_limit_mw: Some(400_000),
+        ..GpuIdentity::default()
     };
     (uuid.to_owned(), GpuInput { identity, clock: ClockMapping::SAME, samples, idle_watts: Some(60.0) })
 }

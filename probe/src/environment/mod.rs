@@ -11,7 +11,8 @@ use teebench_api::files::evidence::Environment;
 
 pub use facts::Paths;
 
-use crate::gpu::{Answer, ConfidentialAnswers, GpuSource};
+use crate::attestation::{Root, Verifier};
+use crate::gpu::{Answer, ConfidentialAnswers, ConfidentialLink, GpuSource, Unanswered};
 
 /// The machine that the probe runs on.
 #[derive(Clone)]
@@ -20,17 +21,22 @@ pub struct Machine {
     pub gpu: Arc<dyn GpuSource>,
     /// Where its files lie.
     pub paths: Paths,
+    /// How the CPU is asked for its isolation type.
+    pub cpu_isolation: fn() -> Answer<u32>,
+    /// What its GPUs' signed reports are verified with.
+    pub verifier: Arc<Verifier>,
 }
 
 impl Machine {
-    /// This machine, with its GPUs read from the source.
-    pub fn new(gpu: Arc<dyn GpuSource>) -> Self {
-        Self { gpu, paths: Paths::default() }
+    /// This machine, with its GPUs read from the source; what they sign is held against the root.
+    pub fn new(gpu: Arc<dyn GpuSource>, root: Root) -> Self {
+        let verifier = Arc::new(Verifier::new(root));
+        Self { gpu, paths: Paths::default(), cpu_isolation: cpuid::isolation_type, verifier }
     }
 
     /// The CPU's isolation type inside the guest (leaf 0x4000000C), or the one that a simulator stands in for.
     pub fn isolation_type(&self) -> Answer<u32> {
-        self.gpu.simulated_isolation_type().unwrap_or_else(cpuid::isolation_type)
+        self.gpu.simulated_isolation_type().unwrap_or_else(self.cpu_isolation)
     }
 
     /// Reads everything at this moment. Blocks for the driver's calls and a few small files.
@@ -52,6 +58,20 @@ impl Machine {
         // The file has no place for a CPU that does not say; `cpuid_isolation_type` tells that from "none".
         environment.confidential_compute = confidential.complete(isolation_type.clone().unwrap_or(0));
         environment.unreadable.extend(unanswered(confidential));
+        let ConfidentialLink { protected_memory_used_mib, key_rotation_attacker_advantage } =
+            self.gpu.confidential_link();
+        let mut note = |name: &str, figure: Answer<u64>| match figure {
+            Ok(figure) => Some(figure),
+            Err(Unanswered::NotSupported) => None,
+            Err(Unanswered::Failed(reason)) => {
+                environment.unreadable.insert(name.to_owned(), reason);
+                None
+            }
+        };
+        let used = note("protected_memory_used", protected_memory_used_mib);
+        let advantage = note("key_rotation_attacker_advantage", key_rotation_attacker_advantage);
+        environment.protected_memory_used_mib = used;
+        environment.key_rotation_attacker_advantage = advantage;
         match isolation_type {
             Ok(kind) => environment.cpuid_isolation_type = Some(*kind),
             Err(reason) => {
@@ -83,7 +103,7 @@ fn unanswered(confidential: &ConfidentialAnswers) -> BTreeMap<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gpu::{Absent, Simulated, Unanswered, fixture};
+    use crate::gpu::{Absent, Simulated, fixture};
 
     fn environment(machine: &Machine) -> Environment {
         let answers = machine.gpu.confidential_compute();
@@ -94,7 +114,7 @@ mod tests {
     fn a_simulated_machine_answers_for_its_cpu_too() {
         let folder = tempfile::tempdir().unwrap();
         let source = Simulated::new(fixture::write(folder.path(), &fixture::gpu_file()));
-        let found = environment(&Machine::new(Arc::new(source)));
+        let found = environment(&Machine::new(Arc::new(source), Root::Nvidia));
         assert_eq!(found.cpuid_isolation_type, Some(2));
         assert_eq!(found.gpus.len(), 1);
         assert_eq!(found.confidential_compute, Some(fixture::gpu_file().confidential_compute));
@@ -102,7 +122,7 @@ mod tests {
 
     #[test]
     fn without_a_gpu_each_open_question_has_its_reason() {
-        let found = environment(&Machine::new(Arc::new(Absent::new("no driver"))));
+        let found = environment(&Machine::new(Arc::new(Absent::new("no driver")), Root::Nvidia));
         assert_eq!((found.confidential_compute, found.driver_version), (None, None));
         assert_eq!(found.unreadable["gpu"], "no driver");
         assert_eq!(found.unreadable["engine"], "not asked");

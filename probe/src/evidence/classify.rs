@@ -4,7 +4,7 @@
 //! it. A question without an answer leaves the state unknown; it never reads as "off". Answers that contradict each
 //! other, or a mode that proves nothing (development tools, no production environment), are a contradiction.
 
-use teebench_api::files::evidence::{EvidenceLevel, TeeState};
+use teebench_api::files::evidence::{EvidenceLevel, NodeHints, TeeState};
 
 use crate::gpu::{Answer, ConfidentialAnswers, ConfidentialEnvironment, ConfidentialMode, Unanswered};
 
@@ -15,14 +15,8 @@ const ISOLATION_SNP: u32 = 2;
 /// Isolation type of leaf 0x4000000C: Intel TDX.
 const ISOLATION_TDX: u32 = 3;
 
-/// What the node's labels say. A hint, never a proof: anybody who may label a node can write it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct NodeHints {
-    /// `node.kubernetes.io/instance-type`.
-    pub instance_type: Option<String>,
-    /// `kubernetes.azure.com/security-type`.
-    pub security_type: Option<String>,
-}
+/// Why answers alone do not reach further.
+pub(super) const NOT_SIGNED: &str = "no report signed by the gpu was verified: the level is not above SelfReported";
 
 /// Everything that was asked of a machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,7 +59,7 @@ pub fn classify(questions: &Questions) -> Classification {
     reasons.extend(unknowns);
     let level = match state {
         TeeState::Enabled | TeeState::Disabled => {
-            reasons.push("no report signed by the gpu was verified: the level is not above SelfReported".to_owned());
+            reasons.push(NOT_SIGNED.to_owned());
             EvidenceLevel::SelfReported
         }
         TeeState::Unknown | TeeState::Contradictory => level_by_labels(node),
@@ -73,7 +67,7 @@ pub fn classify(questions: &Questions) -> Classification {
     Classification { level, state, reasons }
 }
 
-fn level_by_labels(node: &NodeHints) -> EvidenceLevel {
+pub(super) fn level_by_labels(node: &NodeHints) -> EvidenceLevel {
     let NodeHints { instance_type, security_type } = node;
     match instance_type.is_some() || security_type.is_some() {
         true => EvidenceLevel::Scheduled,

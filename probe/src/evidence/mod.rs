@@ -1,13 +1,24 @@
 //! What proves a TEE state: levels, states, the nonce that binds evidence to a run, and whether two pieces of evidence
 //! support what a campaign claims.
+//!
+//! ```text
+//! classify   from answers to a level and a state
+//! signed     what the GPUs signed, counted in
+//! nonce      what the evidence is bound to
+//! take       asking the machine
+//! recorded   whether evidence that was written down follows from its own answers and reports
+//! supports   whether evidence before and after a run supports the arm's claim
+//! ```
 
 mod classify;
 mod nonce;
 pub mod recorded;
+mod signed;
 mod supports;
 mod take;
 
-pub use classify::{Classification, NodeHints, Questions, classify};
+pub use classify::{Classification, Questions, classify};
 pub use nonce::{NonceError, nonce_sha256};
 pub use supports::{Bound, TeeClaim, supports};
-pub use take::take;
+pub use take::{Examined, examine, take};
+pub use teebench_api::files::evidence::NodeHints;

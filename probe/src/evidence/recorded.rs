@@ -3,16 +3,23 @@
 use teebench_api::files::evidence::{Evidence, EvidenceLevel, TeeState};
 use teebench_api::files::gpu::ConfidentialCompute;
 
+use super::signed::{Against, with_reports};
 use super::{Classification, NodeHints, Questions, classify};
+use crate::attestation::Verifier;
 use crate::gpu::{ConfidentialAnswers, ConfidentialEnvironment, ConfidentialMode, Unanswered};
 
-/// What in the evidence contradicts its own answers; nothing where its state and level follow from them.
+/// What in the evidence contradicts its own answers and its GPUs' reports, verified again; nothing where its state and
+/// level follow from them.
 ///
 /// A bare word is not believed: "enabled" without the answers that it rests on is a contradiction as well.
-pub fn contradictions(evidence: &Evidence) -> Vec<String> {
+pub fn contradictions(evidence: &Evidence, verifier: &Verifier) -> Vec<String> {
     let mut found = Vec::new();
-    match questions(evidence).as_ref().map(classify) {
-        Some(Classification { level: _, state, reasons }) if state != evidence.state => {
+    let Evidence { environment, nonce_sha256, taken_unix_ns, node, reports, .. } = evidence;
+    let against = Against { nonce_sha256, taken_unix_ns: *taken_unix_ns, environment, verifier };
+    let again = questions(evidence).as_ref().map(classify);
+    let again = again.map(|by_answers| with_reports(by_answers, reports, Vec::new(), node, &against));
+    match &again {
+        Some(Classification { level: _, state, reasons }) if *state != evidence.state => {
             found.push(format!(
                 "says {:?}, and the answers that it recorded say {state:?}: {}",
                 evidence.state,
@@ -24,9 +31,10 @@ pub fn contradictions(evidence: &Evidence) -> Vec<String> {
         }
         Some(_) | None => {}
     }
-    let most = match evidence.state {
-        TeeState::Enabled | TeeState::Disabled => EvidenceLevel::SelfReported,
-        TeeState::Unknown | TeeState::Contradictory => EvidenceLevel::Scheduled,
+    let most = match (evidence.state, again) {
+        (TeeState::Enabled, Some(Classification { level, state: TeeState::Enabled, reasons: _ })) => level,
+        (TeeState::Enabled | TeeState::Disabled, _) => EvidenceLevel::SelfReported,
+        (TeeState::Unknown | TeeState::Contradictory, _) => EvidenceLevel::Scheduled,
     };
     if evidence.level > most {
         found.push(format!("says level {:?}, and what it recorded reaches {most:?} at most", evidence.level));

@@ -77,6 +77,9 @@ fn against_one(bound: Bound<'_>, phase: Phase, claim: TeeClaim, engine_simulated
     if evidence.simulated && !engine_simulated {
         reasons.push(format!("{when} evidence is simulated, and the engine is real"));
     }
+    if evidence.reports.iter().any(|report| report.test_root_sha256.is_some()) && !engine_simulated {
+        reasons.push(format!("{when} evidence was verified under a root for tests, and the engine is real"));
+    }
     let claimed = match claim {
         TeeClaim::Enabled => Some(TeeState::Enabled),
         TeeClaim::Disabled => Some(TeeState::Disabled),
@@ -126,7 +129,7 @@ fn same_run(pre: &NonceDocument, post: &NonceDocument) -> bool {
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
-    use teebench_api::files::evidence::{Environment, GpuIdentity};
+    use teebench_api::files::evidence::{Environment, GpuIdentity, GpuReport, NodeHints};
 
     use super::*;
 
@@ -167,6 +170,8 @@ mod tests {
                 nonce_sha256: nonce_sha256(nonce).unwrap(),
                 taken_unix_ns: 1,
                 environment: Environment { boot_id: Some("boot-1".to_owned()), ..Environment::default() },
+                node: NodeHints::default(),
+                reports: Vec::new(),
                 tool_version: "0".to_owned(),
             });
             Self {
@@ -276,6 +281,16 @@ mod tests {
         |case: &mut Case| case.both(|evidence| evidence.simulated = true),
         "engine is real"
     )]
+    #[case::a_root_for_tests_beside_a_real_engine(
+        |case: &mut Case| case.evidence[1].reports.push(GpuReport {
+            uuid: "GPU-x".to_owned(),
+            report_base64: String::new(),
+            chain_base64: String::new(),
+            test_root_sha256: Some("f".repeat(64)),
+            fields: None,
+        }),
+        "under a root for tests"
+    )]
     #[case::half_simulated(
         |case: &mut Case| { case.engine_simulated = true; case.evidence[0].simulated = true; }, "only one of the two"
     )]
@@ -283,9 +298,7 @@ mod tests {
         |case: &mut Case| case.evidence[1].environment.gpus.push(GpuIdentity {
             uuid: "GPU-x".to_owned(),
             name: "NVIDIA H200".to_owned(),
-            vbios_version: None,
-            memory_total_mib: None,
-            power_limit_mw: None,
+            ..GpuIdentity::default()
         }),
         "gpus or their driver changed"
     )]

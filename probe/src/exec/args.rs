@@ -4,8 +4,9 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::cli::GpuArgs;
+use crate::cli::{AttestationArgs, GpuArgs};
 use crate::evidence::NodeHints;
+use crate::rapl;
 use crate::sampler::Pace;
 
 /// Supervises an engine and serves samples, environment and evidence beside it.
@@ -22,6 +23,8 @@ pub struct ExecArgs {
     pub port: u16,
     #[command(flatten)]
     pub(crate) gpu: GpuArgs,
+    #[command(flatten)]
+    pub(crate) attestation: AttestationArgs,
     /// Where the engine serves; its version is read there.
     #[arg(long, value_name = "URL")]
     pub engine_url: Option<String>,
@@ -42,6 +45,9 @@ pub struct ExecArgs {
     /// How long samples are kept, in minutes (about 5 MiB an hour and GPU at ten samples a second).
     #[arg(long, default_value_t = 240, value_parser = clap::value_parser!(u64).range(1..=10_080))]
     retain_minutes: u64,
+    /// Folder in which Linux shows the energy counters of the CPU's packages.
+    #[arg(long, default_value = rapl::POWERCAP, value_name = "DIR")]
+    pub(super) powercap: PathBuf,
     /// How long the engine may take to end after a signal before it is killed, in seconds.
     #[arg(long, default_value_t = 25, value_parser = clap::value_parser!(u64).range(0..=3_600))]
     grace_seconds: u64,
@@ -76,7 +82,11 @@ impl ExecArgs {
 
     pub(super) fn pace(&self) -> Pace {
         let (interval, counter) = (Duration::from_millis(self.interval_ms), Duration::from_millis(self.counter_ms));
-        Pace::keeping(interval, counter, Duration::from_secs(self.retain_minutes * 60))
+        Pace::keeping(interval, counter, self.retained())
+    }
+
+    pub(super) fn retained(&self) -> Duration {
+        Duration::from_secs(self.retain_minutes * 60)
     }
 
     pub(super) fn grace(&self) -> Duration {

@@ -32,10 +32,12 @@ pub use engine::{Ending, EngineState};
 pub use readiness::Readiness;
 use readiness::Started;
 
+use crate::attestation::Root;
 use crate::cli::bad_input;
 use crate::environment::Machine;
 use crate::gpu;
 use crate::http::{self, Probe, Service};
+use crate::rapl::{self, PackageSampler};
 use crate::sampler::Sampler;
 
 /// Runs the engine to its end; gives its exit code.
@@ -50,10 +52,14 @@ pub fn run(args: &ExecArgs) -> anyhow::Result<ExitCode> {
         Ok(source) => source,
         Err(error) => return Ok(bad_input(error)),
     };
+    let root = match args.attestation.root() {
+        Ok(root) => root,
+        Err(error) => return Ok(bad_input(error)),
+    };
     let guardian = guardian::Guardian::start().context("the guardian process cannot be started")?;
     nix::sys::prctl::set_child_subreaper(true).context("this process cannot adopt the engine's orphans")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let code = runtime.block_on(supervise(args, source, guardian, parent));
+    let code = runtime.block_on(supervise(args, (source, root), guardian, parent));
     // A call into the driver may hang; nothing of value is left to wait for.
     shut_down(runtime);
     code
@@ -65,7 +71,7 @@ fn shut_down(runtime: Runtime) {
 
 async fn supervise(
     args: &ExecArgs,
-    source: Arc<dyn gpu::GpuSource>,
+    (source, root): (Arc<dyn gpu::GpuSource>, Root),
     mut guardian: guardian::Guardian,
     parent: Option<parent::Parent>,
 ) -> anyhow::Result<ExitCode> {
@@ -91,10 +97,12 @@ async fn supervise(
     let (state, states) = watch::channel(EngineState::Running { pid: engine.group().as_raw() });
     let service = Service::new(&args.program(), args.engine_url.as_deref(), args.served_model.as_deref())?;
     let readiness = readiness::watch_for(service.clone(), started);
+    let packages = sample_packages(args, &source.kind())?;
     let sampler = Sampler::start(Arc::clone(&source), args.pace())?;
     let probe = Arc::new(Probe {
-        machine: Machine::new(source),
+        machine: Machine::new(source, root),
         sampler,
+        packages,
         engine: states,
         readiness,
         started_unix_ns: started.unix_ns,
@@ -114,6 +122,20 @@ async fn supervise(
     server.abort();
     guardian.release();
     Ok(ExitCode::from(ending.code()))
+}
+
+/// Samples the CPU's packages; not beside a simulated GPU, whose engine does none of a real one's work.
+fn sample_packages(args: &ExecArgs, gpu: &gpu::SourceKind) -> std::io::Result<PackageSampler> {
+    if *gpu == gpu::SourceKind::Simulated {
+        return Ok(PackageSampler::absent("the gpu is simulated: the cpu's energy would be the simulator's"));
+    }
+    match rapl::packages(&args.powercap) {
+        Ok(packages) => PackageSampler::start(packages, args.pace().interval, args.retained()),
+        Err(reason) => {
+            tracing::info!(reason, "the cpu's energy is not measured");
+            Ok(PackageSampler::absent(reason))
+        }
+    }
 }
 
 /// Waits for the engine's end, passing signals on.

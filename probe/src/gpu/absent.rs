@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{ConfidentialAnswers, FastReading, GpuSource, Inventory, SlowReading, SourceKind, Unanswered};
+use super::{
+    Answer, ConfidentialAnswers, ConfidentialLink, FastReading, GpuSource, Inventory, SignedReport, SlowReading,
+    SourceKind, Unanswered,
+};
 
 /// No GPU, or none that can be read.
 #[derive(Clone, Debug)]
@@ -45,5 +48,13 @@ impl GpuSource for Absent {
 
     fn confidential_compute(&self) -> ConfidentialAnswers {
         ConfidentialAnswers::failed(&unanswered())
+    }
+
+    fn signed_report(&self, _uuid: &str, _nonce_sha256: &str) -> Answer<SignedReport> {
+        Err(unanswered())
+    }
+
+    fn confidential_link(&self) -> ConfidentialLink {
+        ConfidentialLink::failed(&Unanswered::NotSupported)
     }
 }

@@ -6,6 +6,7 @@ mod choice;
 pub(crate) mod fixture;
 mod nvml;
 mod nvml_cc;
+mod nvml_report;
 mod simulated;
 mod visible;
 
@@ -53,6 +54,12 @@ pub trait GpuSource: Send + Sync {
 
     /// What the driver says of confidential computing.
     fn confidential_compute(&self) -> ConfidentialAnswers;
+
+    /// A report that the GPU signs over a nonce, 32 bytes in hex, with the certificates of its key.
+    fn signed_report(&self, uuid: &str, nonce_sha256: &str) -> Answer<SignedReport>;
+
+    /// Figures of the encrypted link that are told beside the answers and bear on no verdict.
+    fn confidential_link(&self) -> ConfidentialLink;
 
     /// The CPU's isolation type that a simulator stands in for; `None` where the CPU itself is to be asked.
     fn simulated_isolation_type(&self) -> Option<Answer<u32>> {
@@ -155,6 +162,31 @@ impl SlowReading {
             temperature_celsius: Err(reason.clone()),
             throttle_reasons: Err(reason.clone()),
         }
+    }
+}
+
+/// A GPU's report as its driver gives it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedReport {
+    /// The report, as [`crate::attestation`] reads it.
+    pub report: Vec<u8>,
+    /// Certificates in PEM, leaf first.
+    pub chain: Vec<u8>,
+}
+
+/// Figures of the encrypted link between CPU and GPU.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfidentialLink {
+    /// Protected memory in use by all GPUs, in MiB.
+    pub protected_memory_used_mib: Answer<u64>,
+    /// Exponent of the attacker's advantage at which keys are changed.
+    pub key_rotation_attacker_advantage: Answer<u64>,
+}
+
+impl ConfidentialLink {
+    /// Figures of which each failed for one reason.
+    pub fn failed(reason: &Unanswered) -> Self {
+        Self { protected_memory_used_mib: Err(reason.clone()), key_rotation_attacker_advantage: Err(reason.clone()) }
     }
 }
 

@@ -15,7 +15,8 @@ use teebench_api::files::evidence::GpuIdentity;
 
 use super::visible::visible_gpus;
 use super::{
-    Answer, ConfidentialAnswers, FastReading, GpuSource, Inventory, SlowReading, SourceKind, Unanswered, nvml_cc,
+    Answer, ConfidentialAnswers, ConfidentialLink, FastReading, GpuSource, Inventory, SignedReport, SlowReading,
+    SourceKind, Unanswered, nvml_cc, nvml_report,
 };
 
 /// NVML cannot be used.
@@ -118,6 +119,13 @@ impl GpuSource for Nvml {
                 power_limit_mw: inventory
                     .note(field("power_limit"), answer(device.enforced_power_limit()))
                     .map(u64::from),
+                power_limit_default_mw: inventory
+                    .note(field("power_limit_default"), answer(device.power_management_limit_default()))
+                    .map(u64::from),
+                clock_graphics_max_mhz: inventory
+                    .note(field("clock_graphics_max"), answer(device.max_clock_info(Clock::Graphics))),
+                clock_memory_max_mhz: inventory
+                    .note(field("clock_memory_max"), answer(device.max_clock_info(Clock::Memory))),
             };
             inventory.gpus.push(identity);
         }
@@ -156,6 +164,14 @@ impl GpuSource for Nvml {
 
     fn confidential_compute(&self) -> ConfidentialAnswers {
         nvml_cc::ask(self.nvml.lib(), self.devices.iter().map(|(_, device)| device))
+    }
+
+    fn signed_report(&self, uuid: &str, nonce_sha256: &str) -> Answer<SignedReport> {
+        nvml_report::ask(self.nvml.lib(), self.device(uuid)?, nonce_sha256)
+    }
+
+    fn confidential_link(&self) -> ConfidentialLink {
+        nvml_cc::link(self.nvml.lib(), self.devices.iter().map(|(_, device)| device))
     }
 }
 

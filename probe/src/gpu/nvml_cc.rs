@@ -11,12 +11,13 @@ use nvml_wrapper::error::{NvmlError, nvml_sym, nvml_try};
 use nvml_wrapper_sys::bindings::{
     NVML_CC_SYSTEM_DEVTOOLS_MODE_ON, NVML_CC_SYSTEM_ENVIRONMENT_PROD, NVML_CC_SYSTEM_ENVIRONMENT_SIM,
     NVML_CC_SYSTEM_ENVIRONMENT_UNAVAILABLE, NVML_CC_SYSTEM_FEATURE_DISABLED, NVML_CC_SYSTEM_FEATURE_ENABLED,
-    NVML_CC_SYSTEM_GPUS_CC_NOT_CAPABLE, NVML_CC_SYSTEM_MULTIGPU_PROTECTED_PCIE, NvmlLib, nvmlConfComputeMemSizeInfo_t,
-    nvmlConfComputeSystemCaps_t, nvmlConfComputeSystemState_t, nvmlReturn_t, nvmlSystemConfComputeSettings_t,
+    NVML_CC_SYSTEM_GPUS_CC_NOT_CAPABLE, NVML_CC_SYSTEM_MULTIGPU_PROTECTED_PCIE, NvmlLib,
+    nvmlConfComputeGetKeyRotationThresholdInfo_t, nvmlConfComputeMemSizeInfo_t, nvmlConfComputeSystemCaps_t,
+    nvmlConfComputeSystemState_t, nvmlMemory_t, nvmlReturn_t, nvmlSystemConfComputeSettings_t,
 };
 
 use super::nvml::answer;
-use super::{Answer, ConfidentialAnswers, ConfidentialEnvironment, ConfidentialMode, Unanswered};
+use super::{Answer, ConfidentialAnswers, ConfidentialEnvironment, ConfidentialLink, ConfidentialMode, Unanswered};
 
 /// Asks every question once.
 pub(super) fn ask<'a>(lib: &NvmlLib, devices: impl Iterator<Item = &'a Device<'static>>) -> ConfidentialAnswers {
@@ -54,7 +55,7 @@ fn environment(code: c_uint) -> Answer<ConfidentialEnvironment> {
 }
 
 /// Lets NVML fill a struct of plain numbers.
-fn fill<T>(mut empty: T, call: impl FnOnce(&mut T) -> Result<nvmlReturn_t, NvmlError>) -> Answer<T> {
+pub(super) fn fill<T>(mut empty: T, call: impl FnOnce(&mut T) -> Result<nvmlReturn_t, NvmlError>) -> Answer<T> {
     answer(call(&mut empty).and_then(nvml_try))?;
     Ok(empty)
 }
@@ -113,6 +114,29 @@ fn protected_memory_kib<'a>(lib: &NvmlLib, devices: impl Iterator<Item = &'a Dev
             Ok(info.protectedMemSizeKib)
         })
         .sum()
+}
+
+/// Figures of the encrypted link.
+pub(super) fn link<'a>(lib: &NvmlLib, devices: impl Iterator<Item = &'a Device<'static>>) -> ConfidentialLink {
+    let used = devices.map(|device| {
+        let said = fill(nvmlMemory_t { total: 0, free: 0, used: 0 }, |said| {
+            let symbol = nvml_sym(lib.nvmlDeviceGetConfComputeProtectedMemoryUsage.as_ref())?;
+            // SAFETY: the handle is one that this library gave, and `said` is the struct that the symbol fills.
+            Ok(unsafe { symbol(device.handle(), said) })
+        })?;
+        Ok(said.used >> 20)
+    });
+    let size = u32::try_from(size_of::<nvmlConfComputeGetKeyRotationThresholdInfo_t>()).expect("two numbers");
+    let empty = nvmlConfComputeGetKeyRotationThresholdInfo_t { version: size | (1 << 24), attackerAdvantage: 0 };
+    let threshold = fill(empty, |said| {
+        let symbol = nvml_sym(lib.nvmlSystemGetConfComputeKeyRotationThresholdInfo.as_ref())?;
+        // SAFETY: the symbol comes from the initialised library, and `said` carries the version of its layout.
+        Ok(unsafe { symbol(said) })
+    });
+    ConfidentialLink {
+        protected_memory_used_mib: used.sum(),
+        key_rotation_attacker_advantage: threshold.map(|said| said.attackerAdvantage),
+    }
 }
 
 #[cfg(test)]

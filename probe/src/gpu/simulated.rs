@@ -7,8 +7,8 @@ use teebench_api::files::evidence::GpuIdentity;
 use teebench_api::files::gpu::{GpuFile, SimulatedGpu};
 
 use super::{
-    Answer, ConfidentialAnswers, ConfidentialEnvironment, ConfidentialMode, FastReading, GpuSource, Inventory,
-    SlowReading, SourceKind, Unanswered,
+    Answer, ConfidentialAnswers, ConfidentialEnvironment, ConfidentialLink, ConfidentialMode, FastReading, GpuSource,
+    Inventory, SignedReport, SlowReading, SourceKind, Unanswered,
 };
 use crate::clock;
 
@@ -130,6 +130,14 @@ impl GpuSource for Simulated {
         }
     }
 
+    fn signed_report(&self, _uuid: &str, _nonce_sha256: &str) -> Answer<SignedReport> {
+        Err(Unanswered::Failed("a simulated gpu signs nothing".to_owned()))
+    }
+
+    fn confidential_link(&self) -> ConfidentialLink {
+        ConfidentialLink::failed(&Unanswered::NotSupported)
+    }
+
     fn simulated_isolation_type(&self) -> Option<Answer<u32>> {
         Some(self.read().map(|file| file.confidential_compute.cpuid_isolation_type))
     }
@@ -142,6 +150,9 @@ fn identity(gpu: SimulatedGpu) -> GpuIdentity {
         vbios_version: Some(gpu.vbios_version),
         memory_total_mib: Some(gpu.memory_total_mib),
         power_limit_mw: Some(gpu.power_limit_mw),
+        power_limit_default_mw: None,
+        clock_graphics_max_mhz: None,
+        clock_memory_max_mhz: None,
     }
 }
 

@@ -16,12 +16,20 @@ pub(super) async fn metrics(State(probe): State<Arc<Probe>>) -> Result<Response,
     let rings = probe.sampler.uuids().into_iter();
     let totals = rings.filter_map(|uuid| Some((probe.sampler.ring(&uuid)?.totals(), uuid)));
     let running = matches!(*probe.engine.borrow(), EngineState::Running { pid: _ });
-    let text = encode(totals.map(|(totals, uuid)| (uuid, totals)), running).map_err(Refusal::internal)?;
+    let names = probe.packages.names().unwrap_or_default().into_iter();
+    let packages = names.filter_map(|name| Some((probe.packages.ring(&name)?.totals().latest.energy_mj?, name)));
+    let packages = packages.map(|(millijoules, name)| (name, millijoules));
+    let totals = totals.map(|(totals, uuid)| (uuid, totals));
+    let text = encode(totals, packages, running).map_err(Refusal::internal)?;
     Ok(([(CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response())
 }
 
 /// The registry is made for each scrape: the rings hold the numbers, and a reading that is absent has no series.
-fn encode(totals: impl Iterator<Item = (String, Totals)>, running: bool) -> prometheus::Result<Vec<u8>> {
+fn encode(
+    totals: impl Iterator<Item = (String, Totals)>,
+    packages: impl Iterator<Item = (String, u64)>,
+    running: bool,
+) -> prometheus::Result<Vec<u8>> {
     let registry = Registry::new();
     let gauge = |name: &str, help: &str| {
         let vector = GaugeVec::new(Opts::new(name, help), &["gpu"])?;
@@ -56,6 +64,13 @@ fn encode(totals: impl Iterator<Item = (String, Totals)>, running: bool) -> prom
         samples.with_label_values(&gpu).inc_by(taken);
         gaps.with_label_values(&gpu).inc_by(failed);
     }
+    let cpu =
+        Opts::new("teebench_probe_cpu_package_energy_joules", "Energy of the CPU package since the probe started.");
+    let cpu = GaugeVec::new(cpu, &["package"])?;
+    registry.register(Box::new(cpu.clone()))?;
+    for (name, millijoules) in packages {
+        cpu.with_label_values(&[name.as_str()]).set(millijoules as f64 / 1e3);
+    }
     let mut text = Vec::new();
     TextEncoder::new().encode(&registry.gather(), &mut text)?;
     Ok(text)
@@ -69,13 +84,16 @@ mod tests {
     fn an_absent_reading_has_no_series_and_a_present_one_has_base_units() {
         let latest = Sample { power_instant_mw: Some(250_500), temperature_celsius: Some(55), ..Sample::default() };
         let totals = Totals { samples: 7, gaps: 2, latest };
-        let text = String::from_utf8(encode([("GPU-a".to_owned(), totals)].into_iter(), true).unwrap()).unwrap();
+        let packages = [("package-0".to_owned(), 9_250)].into_iter();
+        let text = encode([("GPU-a".to_owned(), totals)].into_iter(), packages, true).unwrap();
+        let text = String::from_utf8(text).unwrap();
         for line in [
             "teebench_probe_gpu_power_watts{gpu=\"GPU-a\"} 250.5",
             "teebench_probe_gpu_temperature_celsius{gpu=\"GPU-a\"} 55",
             "teebench_probe_samples_total{gpu=\"GPU-a\"} 7",
             "teebench_probe_gaps_total{gpu=\"GPU-a\"} 2",
             "teebench_probe_engine_up 1",
+            "teebench_probe_cpu_package_energy_joules{package=\"package-0\"} 9.25",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }

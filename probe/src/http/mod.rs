@@ -10,12 +10,15 @@
 //! | `GET /samples?gpu&from&to` | samples of one GPU as lines of JSON |
 //! | `GET /power.csv?gpu&from&to` | the same as `nvidia-smi` would write them |
 //! | `GET /energy?from&to` | energy of a window on the probe's own clock |
+//! | `GET /cpu` | the CPU packages whose energy counters are read, or why there is none |
+//! | `GET /cpu/samples?package&from&to` | samples of one package as lines of JSON |
 //! | `GET /environment` | what the machine is |
 //! | `POST /evidence` | evidence bound to the nonce document in the body |
 //! | `GET /metrics` | gauges and counters for Prometheus |
 //!
 //! Times are nanoseconds since the Unix epoch; a range holds `from` and not `to`. No handler waits for the sampler.
 
+mod cpu;
 mod error;
 mod health;
 mod machine;
@@ -38,6 +41,7 @@ pub use service::Service;
 use crate::environment::Machine;
 use crate::evidence::NodeHints;
 use crate::exec::{EngineState, Readiness};
+use crate::rapl::PackageSampler;
 use crate::sampler::Sampler;
 
 /// A nonce document has under a kilobyte.
@@ -49,6 +53,8 @@ pub struct Probe {
     pub machine: Machine,
     /// The samples.
     pub sampler: Sampler,
+    /// The samples of the CPU's packages.
+    pub packages: PackageSampler,
     /// What the engine is doing.
     pub engine: watch::Receiver<EngineState>,
     /// Whether it has served a token.
@@ -72,6 +78,8 @@ pub fn router(probe: Arc<Probe>) -> Router {
         .route("/samples", get(samples::samples))
         .route("/power.csv", get(samples::power_csv))
         .route("/energy", get(samples::energy))
+        .route("/cpu", get(cpu::packages))
+        .route("/cpu/samples", get(cpu::samples))
         .route("/environment", get(machine::environment))
         .route("/evidence", post(machine::evidence))
         .route("/metrics", get(metrics::metrics))

@@ -43,9 +43,14 @@ pub(super) async fn samples(
     State(probe): State<Arc<Probe>>,
     range: Result<Query<Range>, QueryRejection>,
 ) -> Result<Response, Refusal> {
-    let lines = snapshot(&probe, range)?.into_lines().map(Ok::<_, Infallible>);
+    Ok(lines(snapshot(&probe, range)?))
+}
+
+/// Samples as lines of JSON.
+pub(super) fn lines(snapshot: Snapshot) -> Response {
+    let lines = snapshot.into_lines().map(Ok::<_, Infallible>);
     let body = Body::from_stream(futures::stream::iter(lines));
-    Ok(([(CONTENT_TYPE, "application/x-ndjson")], body).into_response())
+    ([(CONTENT_TYPE, "application/x-ndjson")], body).into_response()
 }
 
 pub(super) async fn power_csv(

@@ -12,11 +12,13 @@ use teebench_api::files::gpu::GpuFile;
 
 use super::wire::Health;
 use super::*;
+use crate::attestation::Root;
 use crate::client::{ClientError, ProbeClient};
 use crate::evidence::{Bound, TeeClaim, nonce_sha256, supports};
 use crate::exec::Ending;
 use crate::gpu::{Absent, GpuSource, Simulated, fixture};
 use crate::power_csv;
+use crate::rapl::PackageSampler;
 use crate::sampler::Pace;
 
 struct Server {
@@ -39,8 +41,9 @@ async fn start(source: Arc<dyn GpuSource>, engine_url: Option<&str>) -> Server {
     let (readiness, seen) = watch::channel(Readiness::Waiting { reason: "it loads".to_owned() });
     let pace = Pace::keeping(Duration::from_millis(10), Duration::from_millis(500), Duration::from_secs(1_000));
     let probe = Arc::new(Probe {
-        machine: Machine::new(Arc::clone(&source)),
+        machine: Machine::new(Arc::clone(&source), Root::Nvidia),
         sampler: Sampler::start(source, pace).unwrap(),
+        packages: PackageSampler::absent("not asked for"),
         engine: states,
         readiness: seen,
         started_unix_ns: 1_700_000_000_000_000_000,

@@ -41,6 +41,16 @@ impl Gpus {
     }
 }
 
+/// Answer of `/cpu`.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub struct CpuPackages {
+    /// Names of the CPU packages whose energy counters are read.
+    pub packages: Vec<String>,
+    /// Why there is none.
+    pub reason: Option<String>,
+}
+
 /// Answer of `/healthz`.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 #[serde(tag = "engine", rename_all = "snake_case")]

@@ -216,7 +216,7 @@ impl Stop {
     }
 
     /// Waits until stopped or for `duration`; tells whether it is stopped.
-    fn within(&self, duration: Duration) -> bool {
+    pub(crate) fn within(&self, duration: Duration) -> bool {
         let stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
         let (stopped, _) = self
             .changed

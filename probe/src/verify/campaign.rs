@@ -14,6 +14,7 @@ use super::found::{CampaignFound, Fault, RunFound};
 use super::run::{self, Context};
 use super::statement::{STATEMENT_FILE, statement};
 use super::sums::{self, Hashed, SUMS_FILE, Sums};
+use crate::attestation::Verifier;
 
 /// Files without which the sums of a campaign say nothing of its runs.
 const ALWAYS_SEALED: [&str; 3] = ["campaign.yaml", "decisions.jsonl", PLAN];
@@ -29,7 +30,7 @@ const BEYOND_FILES: [&str; 3] = [
 ];
 
 /// Verifies the campaign in `directory`.
-pub(super) fn verify(directory: &Path) -> CampaignFound {
+pub(super) fn verify(directory: &Path, verifier: &Verifier) -> CampaignFound {
     let mut found = CampaignFound {
         directory: directory.display().to_string(),
         campaign: None,
@@ -53,7 +54,7 @@ pub(super) fn verify(directory: &Path) -> CampaignFound {
         sums::check(directory, sums, &mut hashed, &mut found.faults);
         against_the_seal(directory, sums, &attempts, &mut found);
     }
-    let context = Context { plan: &plan, plan_sha256: &plan_sha256 };
+    let context = Context { plan: &plan, plan_sha256: &plan_sha256, verifier };
     for (run, of_run) in run_all(&context, &directory.join("runs"), &attempts.into_iter().collect::<Vec<_>>()) {
         hashed.files += of_run.files;
         hashed.bytes += of_run.bytes;

@@ -21,6 +21,8 @@ mod sums;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::attestation::{Root, Verifier};
+
 pub use found::{CampaignFound, Fault, Found, Outcome, RunFound};
 pub use statement::{STATEMENT_FILE, StatementError, statement};
 
@@ -47,15 +49,17 @@ pub enum VerifyError {
     },
 }
 
-/// Verifies every campaign under `paths`, each a campaign's directory or the one above several.
+/// Verifies every campaign under `paths`, each a campaign's directory or the one above several. Reports that GPUs signed
+/// are held against `root`.
 ///
 /// # Errors
 /// When a path has no campaign or cannot be listed. What does not hold is no error: it is found, and named.
-pub fn verify(paths: &[PathBuf]) -> Result<Found, VerifyError> {
+pub fn verify(paths: &[PathBuf], root: Root) -> Result<Found, VerifyError> {
+    let verifier = Verifier::new(root);
     let mut campaigns = Vec::new();
     for path in paths {
         for directory in campaign_directories(path)? {
-            campaigns.push(campaign::verify(&directory));
+            campaigns.push(campaign::verify(&directory, &verifier));
         }
     }
     Ok(Found::new(campaigns))

@@ -11,11 +11,13 @@ use teebench_api::plan::Plan;
 use super::found::{Fault, Outcome, RunFound};
 use super::server::{self, Expected};
 use super::sums::{self, Hashed, SUMS_FILE, Sums};
+use crate::attestation::Verifier;
 
 /// What all attempts of a campaign share.
 pub(super) struct Context<'a> {
     pub(super) plan: &'a Plan,
     pub(super) plan_sha256: &'a str,
+    pub(super) verifier: &'a Verifier,
 }
 
 /// Verifies the attempt in `directory`, which lies at `path` below `runs/`.
@@ -69,6 +71,7 @@ fn judge(context: &Context<'_>, directory: &Path, sums: &Sums, run: &RunFile, fo
         tee: arm.tee,
         minimum: arm.minimum_evidence.unwrap_or_default().into(),
         engine_simulated: context.plan.simulated(),
+        verifier: context.verifier,
     };
     match supported_level(directory, sums, run, &expected, &mut found.faults) {
         Ok(level) => found.supported = Some(level),

@@ -10,6 +10,7 @@ use teebench_api::files::run::ServerRecord;
 
 use super::found::Fault;
 use super::sums::{self, Sums};
+use crate::attestation::Verifier;
 use crate::evidence::{Bound, TeeClaim, recorded, supports};
 
 /// What the evidence of an attempt must be bound to, and what is claimed of it.
@@ -22,6 +23,7 @@ pub(super) struct Expected<'a> {
     pub(super) tee: Tee,
     pub(super) minimum: EvidenceLevel,
     pub(super) engine_simulated: bool,
+    pub(super) verifier: &'a Verifier,
 }
 
 /// The level at which the server's evidence supports the claim. What contradicts the files is a fault in any case.
@@ -69,7 +71,7 @@ pub(super) fn verify(
         faults.push(Fault::new(&file("pre"), "its environment is not the one that run.json has for this server"));
     }
     for (name, evidence) in [("pre", &pre), ("post", &post)] {
-        for message in recorded::contradictions(evidence) {
+        for message in recorded::contradictions(evidence, expected.verifier) {
             faults.push(Fault::new(&file(name), message));
         }
     }

@@ -1,6 +1,7 @@
 //! A GPU's identity and reports in the vendor's layout, made for tests: an own root, three authorities, and a leaf whose
 //! key signs.
 
+#![allow(dead_code, reason = "each test program uses a part")]
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use p384::ecdsa::Signature;
@@ -65,6 +66,11 @@ impl Device {
     /// The chain as NVML gives it.
     pub fn chain(&self) -> Vec<u8> {
         self.pem.concat().into_bytes()
+    }
+
+    /// The key that signs, PKCS #8.
+    pub fn key_pkcs8(&self) -> Vec<u8> {
+        self.key.serialize_der()
     }
 
     /// A signed report.

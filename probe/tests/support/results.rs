@@ -10,7 +10,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use teebench_api::campaign::{Arm, Tee};
 use teebench_api::files::evidence::{
-    Environment, Evidence, EvidenceLevel, GpuIdentity, NonceDocument, Phase, TeeState,
+    Environment, Evidence, EvidenceLevel, GpuIdentity, NodeHints, NonceDocument, Phase, TeeState,
 };
 use teebench_api::files::gpu::ConfidentialCompute;
 use teebench_api::files::run::{RunFile, ServerRecord, Validity, Verdict};
@@ -135,6 +135,8 @@ impl Made {
             nonce_sha256: nonce_sha256(nonce).unwrap(),
             taken_unix_ns: 1,
             environment: environment(enabled),
+            node: NodeHints::default(),
+            reports: Vec::new(),
             tool_version: "0".to_owned(),
         });
         let now = "2026-01-01T00:00:00Z".parse().unwrap();
@@ -210,8 +212,7 @@ fn environment(enabled: bool) -> Environment {
             uuid: "GPU-1".to_owned(),
             name: "Simulated Tiny".to_owned(),
             vbios_version: Some("96.00.9F.00.01".to_owned()),
-            memory_total_mib: None,
-            power_limit_mw: None,
+            ..GpuIdentity::default()
         }],
         confidential_compute: Some(ConfidentialCompute {
             cpu_capability: if enabled { 4 } else { 0 },

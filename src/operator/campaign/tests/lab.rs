@@ -20,7 +20,7 @@ use teebench_api::{
     campaign::{BenchmarkCampaign, Metric},
     files::{
         evidence::{Environment, EvidenceLevel},
-        run::{Reason, Validity, Verdict},
+        run::{Reason, ReasonCode, Validity, Verdict},
     },
     plan::next::{AttemptOutcome, Outcome},
     policy::RouterPolicySpec,
@@ -56,6 +56,8 @@ pub struct Lab {
     pub ended: Option<Outcome>,
     /// How often each load Job was created.
     pub launches: BTreeMap<String, usize>,
+    /// What stands against every run of an arm, by the arm's name: it ends Inconclusive.
+    pub against: BTreeMap<String, Reason>,
     /// Writes so far.
     pub writes: usize,
     /// The write that is not done any more, nor anything after it in its pass.
@@ -94,6 +96,7 @@ impl Lab {
             now: Timestamp::from_second(1_800_000_000).unwrap(),
             ended: None,
             launches: BTreeMap::new(),
+            against: BTreeMap::new(),
             writes: 0,
             cut_off_at: None,
             uids: 0,
@@ -293,7 +296,8 @@ impl Lab {
     fn commit(&mut self, outcome: AttemptOutcome) {
         let attempts = &mut self.stored.as_mut().expect("a campaign with attempts has begun").attempts;
         if attempts.iter().all(|known| known.outcome.epoch != outcome.epoch) {
-            attempts.push(Ended { outcome, evidence: Some(EvidenceLevel::SelfReported) });
+            let is_supported = outcome.reasons.iter().all(|reason| reason.code != ReasonCode::Evidence);
+            attempts.push(Ended { outcome, evidence: is_supported.then_some(EvidenceLevel::SelfReported) });
         }
     }
 
@@ -324,13 +328,14 @@ impl Lab {
             let Some(run) = run else { continue };
             let Some(stored) = &self.stored else { continue };
             let generation = stored.ledger.last().map_or(1, |entry| entry.generation);
+            let reasons: Vec<Reason> = self.against.get(&run.spec.arm).cloned().into_iter().collect();
             self.commit(AttemptOutcome {
                 id: attempt_of(&run),
                 epoch: u64::try_from(run.spec.epoch).unwrap(),
                 boot: run.spec.boot as usize,
                 boot_generation: generation,
-                verdict: Verdict::Valid,
-                reasons: Vec::new(),
+                verdict: if reasons.is_empty() { Verdict::Valid } else { Verdict::Inconclusive },
+                reasons,
                 seconds: 1.0,
                 metrics: BTreeMap::from([(Metric::OutputThroughput, 100.0)]),
             });

@@ -11,13 +11,13 @@ use crate::operator::campaign::status::{Told, campaign_status};
 
 const SMALL: &str = include_str!("../../../../tests/campaigns/small.yaml");
 
-fn status_of(lab: &Lab) -> BenchmarkCampaignStatus {
+pub(super) fn status_of(lab: &Lab) -> BenchmarkCampaignStatus {
     let (world, step) = (lab.world(), lab.step());
     let told = Told { world: &world, phase: &step.phase, stored: lab.stored.as_ref(), results: None, stalled: None };
     campaign_status(&told)
 }
 
-fn condition(status: &BenchmarkCampaignStatus, type_: &str) -> (ConditionStatus, String) {
+pub(super) fn condition(status: &BenchmarkCampaignStatus, type_: &str) -> (ConditionStatus, String) {
     let found = status.conditions.iter().find(|condition| condition.type_ == type_).expect("all conditions are there");
     (found.status, found.reason.clone())
 }
