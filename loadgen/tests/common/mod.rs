@@ -1,8 +1,9 @@
-//! What several test files need: goldens as measurements, and a server that says what it is told to.
+//! What several test files need: goldens as measurements, loads, and a server that says what it is told to.
 
 #![allow(dead_code, reason = "each test file uses a part")]
 #![allow(clippy::unwrap_used, reason = "clippy knows test functions, not the functions that they call")]
 
+pub mod load;
 pub mod raw;
 pub mod server;
 pub mod tls;
