@@ -316,7 +316,7 @@ fn settings(before: &Plan, after: &Plan) -> Vec<Changed> {
 fn collect(path: &str, value: &Value, leaves: &mut Vec<(String, String)>) {
     match value {
         Value::Object(fields) => {
-            fields.iter().for_each(|(key, value)| collect(&format!("{path}.{key}"), value, leaves))
+            fields.iter().for_each(|(key, value)| collect(&format!("{path}.{key}"), value, leaves));
         }
         Value::Array(items) => {
             for (index, item) in items.iter().enumerate() {
