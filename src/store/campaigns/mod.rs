@@ -8,6 +8,7 @@ mod commit;
 mod error;
 mod listing;
 mod locks;
+mod now;
 mod objects;
 mod publish;
 mod staging;
@@ -23,6 +24,7 @@ pub use self::{
     commit::{Commit, Committed, run_json},
     error::StoreError,
     listing::{CampaignEntry, ListedFile, Listing, Place, place},
+    now::Shown,
     staging::{BlobWriter, Finished, Staging},
 };
 use self::{locks::Locks, objects::Objects};

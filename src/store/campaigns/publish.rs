@@ -99,7 +99,7 @@ impl CampaignStore {
     }
 
     /// The campaign's directory as one on this machine's disk; the guard keeps a copy that had to be made.
-    async fn directory_on_disk(&self) -> Result<(PathBuf, Option<TempDir>), StoreError> {
+    pub(super) async fn directory_on_disk(&self) -> Result<(PathBuf, Option<TempDir>), StoreError> {
         let root = self.path("");
         if let Some(local) = self.objects().local_path(&root) {
             return Ok((local, None));

@@ -1,5 +1,5 @@
 //! The read port: lists campaigns and gives their files. It is reached through the API server's proxy, which asks who
-//! may; nothing can be written here.
+//! may; nothing can be written here. The page and the plots of a campaign that has not ended are made on demand.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use super::{
     Service,
     refusal::{Refusal, RefusalCode},
 };
-use crate::store::campaigns::{CampaignEntry, Listing};
+use crate::store::campaigns::{CampaignEntry, Listing, Shown};
 
 /// The campaigns that the store has.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
@@ -74,21 +74,32 @@ async fn file(
     let permit = permit(&service)?;
     check_name(&namespace)?;
     check_name(&campaign)?;
-    let found = service.store.directory(format!("{namespace}/{campaign}")).read_file(&path).await?;
-    let (bytes, content) = found.ok_or_else(|| not_found(&format!("file {path} in {namespace}/{campaign}")))?;
+    let directory = service.store.directory(format!("{namespace}/{campaign}"));
+    let Some((bytes, content)) = directory.read_file(&path).await? else {
+        let made = match Shown::of(&path) {
+            Some(shown) => directory.shown_now(shown).await?,
+            None => None,
+        };
+        let content = made.ok_or_else(|| not_found(&format!("file {path} in {namespace}/{campaign}")))?;
+        return Ok(download(content.len() as u64, Body::from(content)));
+    };
     // The permit goes with the last piece, or when the client goes away.
     let held = futures::StreamExt::map(content, move |piece| {
         let _ = &permit;
         piece
     });
+    Ok(download(bytes, Body::from_stream(held)))
+}
+
+fn download(bytes: u64, body: Body) -> Response {
     let response = Response::builder()
         .status(StatusCode::OK)
         .header(CONTENT_LENGTH, bytes)
         // No page of ours runs under the API server's name.
         .header(CONTENT_TYPE, "application/octet-stream")
         .header(X_CONTENT_TYPE_OPTIONS, "nosniff")
-        .body(Body::from_stream(held));
-    Ok(response.expect("a status and three well-formed headers make a response"))
+        .body(body);
+    response.expect("a status and three well-formed headers make a response")
 }
 
 fn permit(service: &Arc<Service>) -> Result<tokio::sync::OwnedSemaphorePermit, Refusal> {

@@ -112,7 +112,6 @@ fn condition_of(
     modes: &[Tee],
 ) -> plan::Condition {
     let first = condition.runs.first().map(|run| &run.bench);
-    let mean = |tokens: u64, requests: u64| u32::try_from(tokens.checked_div(requests)?).ok();
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -120,6 +119,7 @@ fn condition_of(
     )]
     let milli = |value: f64| (value * 1e3).round() as u32;
     let prompts = first.map_or(0, |bench| bench.num_prompts);
+    // Only lengths that a name sets: measured ones differ a little from run to run and would tear sweeps apart.
     let lengths = condition.label.lengths();
     plan::Condition {
         experiment: experiment.to_owned(),
@@ -134,8 +134,8 @@ fn condition_of(
             burstiness_milli: first.and_then(|bench| bench.account.burstiness).map_or(1000, milli),
             max_concurrency: first.and_then(|bench| bench.max_concurrency).and_then(|limit| u32::try_from(limit).ok()),
         },
-        input_tokens: lengths.map(|lengths| lengths.0).or_else(|| mean(first?.total_input_tokens, first?.completed)),
-        output_tokens: lengths.map(|lengths| lengths.1).or_else(|| mean(first?.total_output_tokens, first?.completed)),
+        input_tokens: lengths.map(|lengths| lengths.0),
+        output_tokens: lengths.map(|lengths| lengths.1),
         warmup_requests: 0,
         slo: None,
         arms: modes

@@ -109,7 +109,7 @@ const SERIES: [Series; 4] = [
     Series {
         key: "power",
         title: "Power of the boards",
-        unit: "% of the board's own limit",
+        unit: "% of own limit",
         read: |board, sample| Some(100.0 * sample.power_w? / board.limit_watts.filter(|limit| *limit > 0.0)?),
     },
     Series { key: "gpu", title: "GPU utilisation", unit: "%", read: |_, sample| sample.gpu_percent },

@@ -1,12 +1,13 @@
 //! The machines side by side, and every attempt with the way to its files.
 
 use maud::{Markup, html};
+use rust_decimal::Decimal;
 
 use super::{
     Sources,
     table::{Column, Field, table},
 };
-use crate::summary::{CampaignSummary, ParityKind, ParityRow, RunState, number};
+use crate::summary::{CampaignSummary, Occupied, ParityKind, ParityRow, RunState, amount, number};
 
 /// What the machines of the arms are.
 pub fn machines(id: &str, campaign: &CampaignSummary) -> Markup {
@@ -34,8 +35,43 @@ pub fn machines(id: &str, campaign: &CampaignSummary) -> Markup {
             } @else {
                 (table("What the arms' servers reported in the runs that count", &columns, &rows))
             }
+            (occupied(campaign))
         }
     }
+}
+
+/// The time that machines were occupied, and its cost.
+fn occupied(campaign: &CampaignSummary) -> Markup {
+    let columns = [
+        Column::text("arm"),
+        Column::number("occupied, s"),
+        Column::number("of it starting and loading, s"),
+        Column::number("of it in windows that count, s"),
+        Column::number("starts"),
+        Column::number("cost of the occupied time"),
+        Column::number("cost of an hour, idle or not"),
+    ];
+    let row = |(name, occupied): (&String, &Occupied)| {
+        let Occupied { seconds, starting_seconds, starts, measured_seconds, cost, per_hour, currency } = occupied;
+        let paid = |paid: &Option<Decimal>| match (paid, currency) {
+            (Some(paid), Some(currency)) => {
+                Field { shown: html! { (amount(*paid)) " " (currency) }, sorted_by: Some(paid.to_string()) }
+            }
+            _ => Field::none(),
+        };
+        vec![
+            Field::text(name),
+            Field::number(*seconds, &number(*seconds)),
+            Field::number(*starting_seconds, &number(*starting_seconds)),
+            Field::number(*measured_seconds, &number(*measured_seconds)),
+            Field::number(f64::from(*starts), &starts.to_string()),
+            paid(cost),
+            paid(per_hour),
+        ]
+    };
+    let known = campaign.arms.iter().filter_map(|arm| Some((&arm.name, arm.occupied.as_ref()?)));
+    let rows: Vec<Vec<Field>> = known.map(row).collect();
+    html! { @if !rows.is_empty() { (table("Occupied machine time, from each start of the servers to their stop", &columns, &rows)) } }
 }
 
 fn difference(row: &ParityRow) -> Field {

@@ -26,11 +26,22 @@ pub fn section(context: Context<'_>) -> Markup {
             (figures::grid(context))
             (sweeps::tables(experiment))
             @for (position, condition) in experiment.conditions.iter().enumerate() {
-                (condition_section(&format!("{id}-{position}"), campaign, experiment, condition))
+                @let id = format!("{id}-{position}");
+                @if experiment.conditions.len() > MOST_OPEN {
+                    details {
+                        summary { (condition.name) ": tables" }
+                        (condition_section(&id, campaign, experiment, condition))
+                    }
+                } @else {
+                    (condition_section(&id, campaign, experiment, condition))
+                }
             }
         }
     }
 }
+
+/// Most conditions whose tables stand open: of a long sweep the figures are read, and on paper only they are printed.
+const MOST_OPEN: usize = 4;
 
 fn condition_section(
     id: &str,
@@ -238,6 +249,7 @@ fn money_table(condition: &ConditionSummary) -> Markup {
         Column::number("1M tokens in and out"),
         Column::number("1k requests"),
         Column::number("windows measured"),
+        Column::number("energy, 1M output tokens"),
         Column::text("price from"),
     ];
     let cost = |cost: &Option<crate::summary::Cost>, currency: &str| match cost {
@@ -267,6 +279,10 @@ fn money_table(condition: &ConditionSummary) -> Markup {
                 cost(&money.per_million_total_tokens, &money.currency),
                 cost(&money.per_thousand_requests, &money.currency),
                 paid(money.windows),
+                cell.energy_cost.as_ref().map_or_else(Field::none, |energy| Field {
+                    shown: html! { (amount(energy.per_million_output_tokens)) " " (energy.currency) },
+                    sorted_by: Some(energy.per_million_output_tokens.to_string()),
+                }),
                 Field::text(&money.source),
             ]
         })

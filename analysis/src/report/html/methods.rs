@@ -71,8 +71,19 @@ pub fn section(summary: &Summary) -> Markup {
                 }
                 dt { "Money" }
                 dd {
-                    "The price of an arm's machines times the measured window only: starting, loading and warming up cost as well and are not in these figures. \
-                    Decimal arithmetic; currencies are never mixed."
+                    "Costs of tokens and requests are the price of an arm's machines times the measured window. Starting, loading and warming up cost as well: \
+                    the occupied time, from each start of the servers to their stop, stands with the machines. The price of energy, where one is given, stands \
+                    apart. Decimal arithmetic; currencies are never mixed."
+                }
+                dt { "Knee" }
+                dd {
+                    "The least concurrency whose median output throughput is within 5 % of the best level's. Its interval is the middle 95 % of 2000 curves \
+                    resampled from the runs of each level, and takes only values of levels that were run."
+                }
+                dt { "Campaigns over time" }
+                dd {
+                    "Runs of two campaigns are not paired: Welch's interval. The change of an effect is the ratio of the two ratios; its interval comes from \
+                    the standard errors of both, with Welch's degrees of freedom."
                 }
             }
             h3 { "Metrics" }

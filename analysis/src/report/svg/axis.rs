@@ -20,9 +20,10 @@ impl Scale {
         self.left
     }
 
-    /// The coordinate of a value, kept inside the scale.
+    /// The coordinate of a value, kept inside the scale. A scale of one value has it in its middle.
     pub fn position(&self, value: f64) -> f64 {
-        let share = ((value - self.from) / (self.to - self.from)).clamp(0.0, 1.0);
+        let share =
+            if self.from == self.to { 0.5 } else { ((value - self.from) / (self.to - self.from)).clamp(0.0, 1.0) };
         self.left + share * (self.right - self.left)
     }
 }
@@ -74,6 +75,11 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+
+    #[test]
+    fn a_scale_of_one_value_has_it_in_the_middle() {
+        assert!((Scale::new(3.0, 3.0, 10.0, 20.0).position(3.0) - 15.0).abs() < 1e-9);
+    }
 
     #[rstest]
     #[case(0.0, 100.0, &[0.0, 20.0, 40.0, 60.0, 80.0, 100.0])]

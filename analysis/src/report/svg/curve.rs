@@ -222,11 +222,11 @@ impl Across {
         self.scale.position(if self.logarithmic { value.ln() } else { value })
     }
 
-    /// Ticks with their labels: names where there are some, the values themselves where they are few, else round ones.
+    /// Ticks with their labels: names where there are some, the values themselves of a few levels, else round ones.
     fn ticks(&self, values: &[f64], names: &[(f64, String)]) -> Vec<(f64, String)> {
         let wanted: Vec<(f64, String)> = if !names.is_empty() {
             names.to_vec()
-        } else if values.len() <= MARKED {
+        } else if self.logarithmic && values.len() <= MARKED {
             values.iter().map(|value| (*value, number(*value))).collect()
         } else {
             let (low, high) = (values.first().copied().unwrap_or(0.0), values.last().copied().unwrap_or(1.0));

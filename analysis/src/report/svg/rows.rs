@@ -86,7 +86,7 @@ pub fn rows(figure: &RowFigure) -> Markup {
             }
             text class="unit" x=(at(f64::midpoint(left, WIDTH - RIGHT))) y=(at(body + 36.0)) text-anchor="middle" {
                 (figure.unit)
-                @if start > 0.0 { " · axis begins at " (number(start)) }
+                @if start > 0.0 && end > start { " · axis begins at " (number(start)) }
             }
             @if figure.simulated {
                 text class="stamp" x=(at(WIDTH)) y=(at(body + 36.0)) text-anchor="end" { "SIMULATED" }

@@ -32,6 +32,22 @@ async fn campaigns_are_listed_by_namespace_with_their_files() {
 }
 
 #[rstest]
+#[case::page("report.html", StatusCode::OK)]
+#[case::summary("summary.json", StatusCode::OK)]
+#[case::no_such_plot("plots/nothing.svg", StatusCode::NOT_FOUND)]
+#[tokio::test]
+async fn a_campaign_that_runs_shows_what_is_committed(#[case] path: &str, #[case] expected: StatusCode) {
+    let lab = Lab::start(Limits::default()).await;
+    let files = uploaded(&lab, 1).await;
+    commit(&lab, "token-1", &files).await;
+
+    let answer = lab.get(&format!("/v1/campaigns/{}/{path}", key().directory())).await;
+
+    assert_eq!(answer.status, expected, "{answer:?}");
+    assert!(!lab.root().join(path).exists(), "a page that is made on demand is no result and is not kept");
+}
+
+#[rstest]
 #[case::no_campaign("/v1/campaigns/team-a/large.00000000/")]
 #[case::the_operators_own("/v1/campaigns/.operator/tls/ca.key")]
 #[case::the_operators_own_in_another_way("/v1/campaigns/team-a/..%2f..%2f.operator/tls/ca.key")]
