@@ -269,7 +269,7 @@ async fn collect(
     for machine in asked {
         accounts.push(machine.after(inputs, window, &bench_sha256).await?);
     }
-    let energy = machines::energy(inputs, &accounts, window, work(measured));
+    let energy = machines::energy(&inputs.energy, inputs.simulated, &accounts, window, work(measured));
     machines::write_json(&out.join("energy.json"), &energy)?;
     let mut replaced_servers = Vec::new();
     for (index, server) in inputs.servers.iter().enumerate() {

@@ -9,7 +9,7 @@ use std::{
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use teebench_api::{
-    campaign::Tee,
+    campaign::{Energy as EnergySettings, Tee},
     files::{
         energy::{CpuPackageEnergy, EnergyFile},
         evidence::{Environment, Evidence, EvidenceLevel, GpuIdentity, NonceDocument, Phase},
@@ -220,7 +220,13 @@ fn root(inputs: &RunInputs, evidence: &Evidence) -> Root {
 }
 
 /// Energy of the run over distinct GPUs: several servers on one board are one board.
-pub fn energy(inputs: &RunInputs, accounts: &[Account], window: Window, work: Work) -> EnergyFile {
+pub fn energy(
+    settings: &EnergySettings,
+    simulated: bool,
+    accounts: &[Account],
+    window: Window,
+    work: Work,
+) -> EnergyFile {
     let mut notes = Vec::new();
     let mut gpus = BTreeMap::new();
     for gpu in accounts.iter().flat_map(|account| &account.gpus) {
@@ -246,8 +252,8 @@ pub fn energy(inputs: &RunInputs, accounts: &[Account], window: Window, work: Wo
         window: energy::Window { from_unix_ns: window.start_unix_ns, to_unix_ns: window.end_unix_ns },
         gpus,
         work: Some(work),
-        minimum_window_seconds: f64::from(inputs.energy.minimum_window_seconds),
-        simulated: inputs.simulated,
+        minimum_window_seconds: f64::from(settings.minimum_window_seconds),
+        simulated,
     });
     file.cpu_packages = cpu_packages(accounts, &mut notes);
     notes.dedup();
@@ -327,4 +333,81 @@ pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), MachineErr
     let mut text = serde_json::to_vec_pretty(value).expect("our own types serialise to JSON");
     text.push(b'\n');
     write(path, &text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    /// Two minutes at 100 W, with the counter.
+    fn samples() -> Vec<Sample> {
+        let sample = |tenth: u64| Sample {
+            unix_ns: tenth * SECOND / 10,
+            mono_ns: tenth * SECOND / 10,
+            power_instant_mw: Some(100_000),
+            energy_mj: Some(tenth * 10_000),
+            ..Sample::default()
+        };
+        (0..=1_200).map(sample).collect()
+    }
+
+    fn account(ordinal: u32, boot_id: &str, gpus: &[&str]) -> Account {
+        let gpu = |uuid: &&str| SampledGpu {
+            identity: GpuIdentity { uuid: (*uuid).to_owned(), ..GpuIdentity::default() },
+            clock: ClockMapping::SAME,
+            samples: samples(),
+            idle: Ok(40.0),
+            rows_left_out: 0,
+        };
+        Account {
+            ordinal,
+            environment: Environment { boot_id: Some(boot_id.to_owned()), ..Environment::default() },
+            evidence: Ok(EvidenceLevel::SelfReported),
+            restarted: false,
+            gpus: gpus.iter().map(gpu).collect(),
+            packages: vec![CountedPackage { name: "package-0".to_owned(), joules: Ok(500.0) }],
+        }
+    }
+
+    fn energy_of(accounts: &[Account]) -> EnergyFile {
+        let window = Window { start_unix_ns: 10 * SECOND, end_unix_ns: 110 * SECOND };
+        let work = Work { output_tokens: 1_000, total_tokens: 2_000, requests: 10 };
+        let settings = EnergySettings { sample_milliseconds: 100, minimum_window_seconds: 60, idle_seconds: 30 };
+        energy(&settings, false, accounts, window, work)
+    }
+
+    #[test]
+    fn servers_on_one_board_are_one_board_and_on_one_machine_one_package() {
+        let on_one = [account(0, "a", &["GPU-1"]), account(1, "a", &["GPU-1"])];
+        let one = energy_of(&on_one);
+        assert_eq!(
+            (one.gpus.len(), one.counter_joules.map(f64::round), one.idle_watts),
+            (1, Some(10_000.0), Some(40.0))
+        );
+        assert_eq!(one.joules_per_output_token.map(f64::round), Some(10.0));
+        assert_eq!(one.cpu_packages.len(), 1);
+
+        let two = energy_of(&[account(0, "a", &["GPU-1"]), account(1, "b", &["GPU-2"])]);
+        assert_eq!((two.gpus.len(), two.counter_joules.map(f64::round)), (2, Some(20_000.0)));
+        let packages: Vec<(u32, Option<f64>)> = two.cpu_packages.iter().map(|cpu| (cpu.server, cpu.joules)).collect();
+        assert_eq!(packages, [(0, Some(500.0)), (1, Some(500.0))]);
+    }
+
+    #[test]
+    fn what_is_missing_beside_the_energy_is_told() {
+        let mut one = account(0, "a", &["GPU-1"]);
+        one.gpus[0].rows_left_out = 3;
+        one.gpus[0].idle = Err("energy.idleSeconds is 0".to_owned());
+        one.packages[0].joules = Err("the energy counter fell".to_owned());
+        let file = energy_of(&[one]);
+        let told = file.reasons.join("; ");
+        for part in
+            ["power-GPU-1.csv has no row for 3 seconds", "idleSeconds is 0", "cpu package-0 of server 0: the energy"]
+        {
+            assert!(told.contains(part), "{part:?} is not in {told:?}");
+        }
+        assert_eq!((file.cpu_packages[0].joules, file.idle_watts, file.net_joules), (None, None, None));
+    }
 }

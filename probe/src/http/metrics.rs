@@ -97,6 +97,6 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }
-        assert!(!text.contains("energy_joules{"), "{text}");
+        assert!(!text.contains("gpu_energy_joules{"), "{text}");
     }
 }
