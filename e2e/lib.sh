@@ -1,8 +1,8 @@
-# What `run` and `bench` share: where the cluster is, how images get there, how the chart is installed. Who sources it
-# has set `profile`, of cargo, to debug or release.
-# shellcheck shell=bash disable=SC2154
+# What `run` and `bench` share: where the cluster is, how images get there, how the chart is installed.
+# shellcheck shell=bash
 
 mode=${E2E_CLUSTER:-namespaces}
+profile=${E2E_PROFILE:-release}
 operator_namespace=teebench-system
 target=$PWD/${CARGO_TARGET_DIR:-target}
 [[ ${CARGO_TARGET_DIR:-} != /* ]] || target=$CARGO_TARGET_DIR
@@ -14,6 +14,10 @@ die() {
   exit 2
 }
 
+case $profile in
+  debug | release) ;;
+  *) die "E2E_PROFILE is \"$profile\": leave it unset, or use debug or release" ;;
+esac
 case $mode in
   namespaces)
     # `unshare` tries what counts: containers often have root without the right to make namespaces.
@@ -52,27 +56,31 @@ inside() {
   if [ "$mode" = current ]; then "$@"; else e2e/cluster/enter "$@"; fi
 }
 
-# Everything is built before the cluster's network is entered, from which no registry is reachable.
+# Everything is built before the cluster's network is entered, from which no registry is reachable. Each of the two
+# commands resolves the features of dependencies as `cargo build --release` and `cargo test --workspace` do, so that
+# whoever has run those has compiled every dependency already.
 build_programs() {
-  local flags=()
-  [ "$profile" = debug ] || flags=("--$profile")
-  cargo build --quiet "${flags[@]}" --package teebench --package teebench-e2e --features teebench-e2e/cluster --bins
-  cargo build --quiet "${flags[@]}" --package teebench-fake-nvml --lib
+  # An integration test of the root package has its program built along, unoptimised.
+  local under_test=(--test local_run)
+  if [ "$profile" = release ]; then
+    cargo build --quiet --release
+    under_test=()
+  fi
+  # The tests' package has its own programs built along: the stand-ins and the bench.
+  cargo test --quiet --workspace --features teebench-e2e/cluster --no-run --test cluster --test permissions "${under_test[@]}"
+  cargo build --quiet --package teebench-fake-nvml --lib
   [ "$mode" != namespaces ] || e2e/cluster/build >/dev/null
-}
-
-build_tests() {
-  cargo test --quiet --package teebench-e2e --features cluster --no-run
 }
 
 bring_up() {
   [ "$mode" = current ] || e2e/cluster/up >/dev/null
 }
 
-stripped() { # NAME: the path of that program without its symbols
-  cp "$target/$profile/$1" "$work/$1"
-  strip "$work/$1"
-  echo "$work/$1"
+stripped() { # PATH: the path of a copy of that program without its symbols
+  local copy=$work/${1##*/}
+  cp "$1" "$copy"
+  strip "$copy"
+  echo "$copy"
 }
 
 # The images by their digests, in $teebench_image, $vllm_image and $nvml_image.
@@ -87,12 +95,13 @@ load_images() {
   # kind has no device plugin, so nothing tells a container which GPUs it was given.
   [ "$mode" != kind ] || gpus=(--env NVIDIA_VISIBLE_DEVICES=all)
   teebench_image=$(e2e/image/pack --tag localhost/teebench:e2e --out "$work/teebench.tar" \
-    --binary "$(stripped teebench)=/usr/local/bin/teebench" --entrypoint /usr/local/bin/teebench)
+    --binary "$(stripped "$target/$profile/teebench")=/usr/local/bin/teebench" --entrypoint /usr/local/bin/teebench)
   vllm_image=$(e2e/image/pack --tag localhost/vllm-stand-in:e2e --out "$work/vllm.tar" "${gpus[@]}" \
-    --binary "$(stripped vllm)" --binary "$(stripped hf)" --binary "$(stripped model-hub)" --entrypoint /usr/bin/vllm)
+    --binary "$(stripped "$target/debug/vllm")" --binary "$(stripped "$target/debug/hf")" \
+    --binary "$(stripped "$target/debug/model-hub")" --entrypoint /usr/bin/vllm)
   nvml_image=$(e2e/image/pack --tag localhost/vllm-with-nvml:e2e --out "$work/nvml.tar" "${gpus[@]}" \
-    --binary "$(stripped vllm)" --binary "$(stripped hf)" --entrypoint /usr/bin/vllm \
-    --binary "$target/$profile/libteebench_fake_nvml.so=/opt/nvml/libnvidia-ml.so.1" \
+    --binary "$(stripped "$target/debug/vllm")" --binary "$(stripped "$target/debug/hf")" --entrypoint /usr/bin/vllm \
+    --binary "$target/debug/libteebench_fake_nvml.so=/opt/nvml/libnvidia-ml.so.1" \
     --file e2e/data/nvml-off.json=/opt/nvml/libnvidia-ml.so.1.json \
     --env TEEBENCH_NVML_LIBRARY=/opt/nvml/libnvidia-ml.so.1)
   e2e/cluster/load "$work"/{teebench,vllm,nvml}.tar
@@ -123,6 +132,6 @@ told() {
 run_tests() {
   rm -rf "$artefacts"
   mkdir -p "$artefacts"
-  told cargo test --quiet --offline --package teebench-e2e --features cluster --test cluster --test permissions \
+  told cargo test --quiet --offline --workspace --features teebench-e2e/cluster --test cluster --test permissions \
     --no-fail-fast -- --test-threads=2 --show-output "$@"
 }

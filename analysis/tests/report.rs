@@ -4,14 +4,15 @@
 
 mod support;
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
+use clap::Parser as _;
 use rstest::rstest;
 use support::{Tree, edit, first_run};
 use teebench_analysis::{
     Args, Format,
     read::campaigns,
-    report::{self, Links},
+    report::{self, Sources},
     run,
     summary::{Summary, headline_text, summarise},
 };
@@ -21,8 +22,18 @@ fn both(tree: &Tree) -> (Summary, String) {
     tree.write(directory.path());
     let campaigns = campaigns(&[directory.path().to_owned()]).unwrap();
     let summary = summarise(&campaigns);
-    let page = report::html(&summary, &Links::new(&campaigns, directory.path()));
+    let page = report::html(&summary, &Sources::read(&campaigns, directory.path()));
     (summary, page)
+}
+
+/// What the command line gives for one path and no flag.
+fn arguments(path: &Path) -> Args {
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+    Line::parse_from([Path::new("report"), path]).args
 }
 
 fn small() -> Tree {
@@ -96,7 +107,7 @@ fn what_people_wrote_cannot_become_markup() {
         file["reasons"] = serde_json::json!([{"code": "LoadFailed", "message": "<script>alert(1)</script>"}]);
     });
     let campaigns = campaigns(&[directory.path().to_owned()]).unwrap();
-    let page = report::html(&summarise(&campaigns), &Links::default());
+    let page = report::html(&summarise(&campaigns), &Sources::default());
     assert!(!page.contains("<script>alert") && page.contains("&lt;script&gt;alert"));
 }
 
@@ -132,8 +143,7 @@ fn the_format_follows_the_flag_and_then_the_files_name(
     let directory = tempfile::tempdir().unwrap();
     Tree { repetitions: 1, ..small() }.write(directory.path());
     let out = directory.path().join(name);
-    let args =
-        Args { paths: vec![directory.path().to_owned()], out: Some(out.clone()), output, mode: None, skip_bad: false };
+    let args = Args { out: Some(out.clone()), output, ..arguments(directory.path()) };
     assert_eq!(run(args).unwrap(), ExitCode::SUCCESS);
     let written = std::fs::read_to_string(out).unwrap();
     assert!(written.starts_with(begins), "{}", &written[..60]);
@@ -142,6 +152,6 @@ fn the_format_follows_the_flag_and_then_the_files_name(
 #[test]
 fn no_campaign_is_bad_input() {
     let directory = tempfile::tempdir().unwrap();
-    let args = Args { paths: vec![directory.path().to_owned()], out: None, output: None, mode: None, skip_bad: false };
+    let args = arguments(directory.path());
     assert_eq!(run(args).unwrap(), ExitCode::from(2));
 }

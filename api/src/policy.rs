@@ -91,7 +91,7 @@ pub struct HashRadixTree {
     /// When a server counts as unreliable and gets no new prefix.
     #[serde(default)]
     pub reputation: Reputation,
-    /// How often replicas exchange what changed in their trees, in milliseconds.
+    /// Least time between two messages of one replica to the others, in milliseconds; after a pause, news go out at once.
     #[serde(default = "HashRadixTree::default_sync_milliseconds")]
     #[schemars(range(min = 10, max = 60000))]
     pub sync_milliseconds: u32,

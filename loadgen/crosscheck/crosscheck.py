@@ -27,19 +27,20 @@ BYTES_PER_TOKEN = 4
 
 
 def ours(options, url, out):
-    command = shlex.split(options.teebench) + ["loadgen"] + vllm_flags(options, url, out) + ["--disable-tqdm"]
+    flags = vllm_flags(options, options.input_tokens, url, out)
+    command = shlex.split(options.teebench) + ["loadgen"] + flags + ["--disable-tqdm"]
     return command, lambda: vllm_figures(out), definitions.teebench
 
 
 def vllm(options, url, out):
-    command = shlex.split(options.vllm) + vllm_flags(options, url, out)
+    command = shlex.split(options.vllm) + vllm_flags(options, options.input_tokens * BYTES_PER_TOKEN, url, out)
     command += ["--endpoint", "/v1/completions", "--tokenizer", str(TOKENIZER), "--disable-tqdm"]
     return command, lambda: vllm_figures(out), definitions.teebench
 
 
-def vllm_flags(options, url, out):
+def vllm_flags(options, input_tokens, url, out):
     return shlex.split(
-        f"--base-url {url} --model {MODEL} --backend openai --dataset-name random --random-input-len {options.input_tokens} "
+        f"--base-url {url} --model {MODEL} --backend openai --dataset-name random --random-input-len {input_tokens} "
         f"--random-output-len {options.output_tokens} --num-prompts {options.requests} --ignore-eos "
         f"--max-concurrency {options.concurrency} --percentile-metrics ttft,tpot,itl,e2el --metric-percentiles 50 "
         f"--save-result --result-dir {out} --result-filename bench.json"

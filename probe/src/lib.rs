@@ -16,6 +16,7 @@
 //! | [`environment`] | what the machine is |
 //! | [`exec`] | supervision of the engine |
 //! | [`http`] | the probe's own server |
+//! | [`logs`] | the log folder, listed and read in parts |
 //! | [`verify`] | offline verification of a results directory |
 //! | [`client`] | the other end, for the executor and the load generator |
 
@@ -27,6 +28,7 @@ pub mod evidence;
 pub mod exec;
 pub mod gpu;
 pub mod http;
+pub mod logs;
 pub mod power_csv;
 pub mod rapl;
 pub mod sampler;

@@ -251,6 +251,22 @@ fn the_engines_output_goes_to_the_log_folder() {
     assert_eq!((log("engine.stdout.log").as_str(), log("engine.stderr.log").as_str()), ("out\n", "err\n"));
 }
 
+#[test]
+fn an_echoed_engine_is_heard_in_the_log_folder_and_beside_the_probe_to_its_last_word() {
+    let mut probe = Probe::start(&["--log-dir", "logs", "--log-echo"], "seq 20000; echo last words >&2; exit 7");
+    let mut out = String::new();
+    probe.process.stdout.take().unwrap().read_to_string(&mut out).unwrap();
+    assert_eq!(probe.exit_code(), Some(7));
+    let log = |name: &str| std::fs::read_to_string(probe.folder.path().join("logs").join(name)).unwrap();
+    let numbers: String = (1..=20_000).map(|number| format!("{number}\n")).collect();
+    assert!(log("engine.stdout.log") == numbers, "the log has {} bytes", log("engine.stdout.log").len());
+    // Beside the engine's there are the lines of the probe and of the test program that it runs in.
+    assert!(out.len() >= numbers.len() && out.contains("\n20000\n"), "{} bytes beside the probe", out.len());
+    assert_eq!(log("engine.stderr.log"), "last words\n");
+    let errors = probe.errors();
+    assert!(errors.contains("last words\n"), "{errors}");
+}
+
 #[tokio::test]
 async fn while_it_lingers_the_probe_tells_how_its_engine_ended() {
     let mut probe = Probe::start(&["--linger-seconds", "3600"], "exit 5");

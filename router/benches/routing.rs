@@ -7,7 +7,7 @@ mod fleet;
 
 use fleet::load::{Query, Shape, distinct, groups, hot, poisson, zipf};
 use fleet::server::ServerSpec;
-use fleet::{Arrivals, run};
+use fleet::{Arrivals, Routers, run_behind};
 use serde_json::{Value, json};
 
 fn policies() -> [(&'static str, Value); 5] {
@@ -21,14 +21,31 @@ fn policies() -> [(&'static str, Value); 5] {
     ]
 }
 
+/// The load behind one router, and behind one beside each server where there are eight.
 fn show(title: &str, server: ServerSpec, servers: usize, arrivals: Arrivals, queries: impl Fn(u64) -> Vec<Query>) {
+    show_behind(Routers::GATEWAY, title, server, servers, arrivals, &queries);
+    if servers == Routers::SIDECARS.count {
+        let title = format!("{title}, a router beside each server");
+        show_behind(Routers::SIDECARS, &title, server, servers, arrivals, &queries);
+    }
+}
+
+fn show_behind(
+    routers: Routers,
+    title: &str,
+    server: ServerSpec,
+    servers: usize,
+    arrivals: Arrivals,
+    queries: &impl Fn(u64) -> Vec<Query>,
+) {
     println!("\n{title}");
     println!("| policy | hit requests | hit tokens | hotspot | E2E mean | P50 | P99 | TTFT P50 | P99 |");
     println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- |");
     for (name, policy) in policies() {
         const SEEDS: u64 = 5;
-        let runs: Vec<_> =
-            (0..SEEDS).map(|seed| run(&policy, &vec![server; servers], &queries(seed), arrivals)).collect();
+        let runs: Vec<_> = (0..SEEDS)
+            .map(|seed| run_behind(routers, &policy, &vec![server; servers], &queries(seed), arrivals))
+            .collect();
         let mean = |figure: fn(&fleet::Figures) -> f64| runs.iter().map(figure).sum::<f64>() / SEEDS as f64;
         println!(
             "| {name} | {:.3} | {:.3} | {:.2} | {:.0} | {:.0} | {:.0} | {:.1} | {:.1} |",

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use fleet::load::{Query, Shape, distinct, groups, hot, poisson, zipf};
 use fleet::server::ServerSpec;
-use fleet::{Arrivals, Figures, run};
+use fleet::{Arrivals, Figures, Routers, run, run_behind};
 
 /// Servers that answer at once: what is left is where requests go.
 const INSTANT: ServerSpec = ServerSpec {
@@ -121,6 +121,33 @@ fn popular_tools_are_served_from_caches_and_sooner_than_by_balance_alone(
         assert!(hit > its_hit + 0.1);
     }
     assert!(hit >= hits, "{hit} of the requests came where their tool was; .795 is the most that 600 requests allow");
+}
+
+#[rstest]
+#[case::decoding_dominates_and_servers_are_overloaded((2, 22, 8), 128, 24.0)]
+#[case::decoding_dominates((2, 22, 8), 128, 12.0)]
+#[case::prefill_dominates((2, 60, 18), 32, 24.0)]
+#[case::prefill_dominates_and_servers_are_full((2, 60, 18), 32, 36.0)]
+fn routers_beside_the_servers_do_what_one_for_all_does(
+    #[case] (common, group, own): (u64, u64, u64),
+    #[case] output_tokens: u64,
+    #[case] per_second: f64,
+) {
+    let mean = |routers| {
+        let runs: Vec<Figures> = (0..6)
+            .map(|seed| {
+                let load = zipf(Shape { common, group, own, output_tokens }, 600, 200, 1.1, seed);
+                let queries = poisson(load, per_second, seed + 99);
+                run_behind(routers, &expected_cost(), &[SMALL; 8], &queries, Arrivals::Open)
+            })
+            .collect();
+        let mean = |figure: fn(&Figures) -> f64| runs.iter().map(figure).sum::<f64>() / runs.len() as f64;
+        (mean(|run| run.mean_e2e_ms), mean(|run| run.p99_e2e_ms), mean(|run| run.hit_tokens))
+    };
+    let (one, many) = (mean(Routers::GATEWAY), mean(Routers::SIDECARS));
+    assert!(many.0 < 1.02 * one.0, "mean {} ms against {} ms", many.0, one.0);
+    assert!(many.1 < 1.06 * one.1, "P99 {} ms against {} ms", many.1, one.1);
+    assert!(many.2 > one.2 - 0.02, "{} of the tokens hit against {}", many.2, one.2);
 }
 
 #[rstest]

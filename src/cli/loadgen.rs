@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use crate::measure::{self, UploadTarget};
+use crate::measure::{self, Delivery, UploadTarget};
 
 /// Measure an OpenAI-compatible server; takes the flags of `vllm bench serve`.
 #[derive(clap::Args, Debug)]
@@ -29,15 +29,17 @@ pub struct LoadgenArgs {
     bench: teebench_loadgen::Args,
 }
 
-/// Measures.
-pub fn run(args: LoadgenArgs) -> anyhow::Result<ExitCode> {
+/// Measures; `log` is where this program's own log is, if anywhere.
+pub fn run(args: LoadgenArgs, log: Option<PathBuf>) -> anyhow::Result<ExitCode> {
     let LoadgenArgs { from_plan, out, upload, upload_ca, token_file, bench } = args;
-    let target = match (upload, upload_ca, token_file) {
-        (Some(url), Some(ca_file), Some(token_file)) => Some(UploadTarget { url, ca_file, token_file }),
+    let delivery = match (upload, upload_ca, token_file) {
+        (Some(url), Some(ca_file), Some(token_file)) => {
+            Some(Delivery { target: UploadTarget { url, ca_file, token_file }, log })
+        }
         _ => None,
     };
     match (from_plan, out) {
-        (Some(inputs), Some(out)) => measure::run_from_plan(&inputs, &out, target.as_ref()),
+        (Some(inputs), Some(out)) => measure::run_from_plan(&inputs, &out, delivery.as_ref()),
         _ => teebench_loadgen::run(bench),
     }
 }

@@ -12,13 +12,19 @@ mod verify;
 mod weights;
 
 use std::{
+    fs::File,
     io::{ErrorKind, IsTerminal, Write as _, stderr, stdout},
+    path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
 };
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{
+    EnvFilter,
+    fmt::writer::{BoxMakeWriter, MakeWriterExt as _},
+};
 
 /// The work was done.
 pub const DONE: u8 = 0;
@@ -41,6 +47,10 @@ pub struct Cli {
     /// Write logs as JSON, one object a line.
     #[arg(long, global = true)]
     log_json: bool,
+
+    /// Write logs to this file too.
+    #[arg(long, global = true, value_name = "FILE")]
+    log_file: Option<PathBuf>,
 
     #[command(subcommand)]
     command: Command,
@@ -89,7 +99,10 @@ enum Command {
 impl Cli {
     /// Runs the subcommand; what goes wrong is told on standard error, with its causes.
     pub fn run(self) -> ExitCode {
-        start_logging(self.log_json);
+        if let Err(error) = start_logging(self.log_json, self.log_file.as_deref()) {
+            let _ = writeln!(stderr(), "teebench: {error:#}");
+            return ExitCode::from(BAD_INPUT);
+        }
         let outcome = match self.command {
             Command::Run(args) => run::run(args),
             Command::Plan(args) => plan::run(&args),
@@ -101,7 +114,7 @@ impl Cli {
             Command::Fetch(args) => fetch::run(args),
             Command::Crds(args) => crds::run(&args),
             Command::Dataset(args) => teebench_loadgen::dataset::command::run(&args),
-            Command::Loadgen(args) => loadgen::run(*args),
+            Command::Loadgen(args) => loadgen::run(*args, self.log_file),
             Command::Operator(args) => crate::operator::run(&args),
             Command::Router(args) => teebench_router::run(&args),
             Command::Probe(args) => teebench_probe::run(args),
@@ -134,15 +147,24 @@ fn parse_pair(text: &str) -> Result<(String, String), String> {
     }
 }
 
-fn start_logging(json: bool) {
+fn start_logging(json: bool, file: Option<&Path>) -> anyhow::Result<()> {
+    let writer = match file {
+        Some(path) => {
+            let file = File::options().create(true).append(true).open(path);
+            let file = file.with_context(|| format!("--log-file {}: cannot be written", path.display()))?;
+            BoxMakeWriter::new(stderr.and(Arc::new(file)))
+        }
+        None => BoxMakeWriter::new(stderr),
+    };
     let filter = EnvFilter::try_from_env("TEEBENCH_LOG").unwrap_or_else(|_| EnvFilter::new("warn,teebench=info"));
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_ansi(stderr().is_terminal());
+    let coloured = file.is_none() && stderr().is_terminal();
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(coloured);
     if json {
         builder.json().init();
     } else {
         builder.with_target(false).compact().init();
     }
+    Ok(())
 }
 
 #[cfg(test)]

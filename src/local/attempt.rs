@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     executor::{InputsOrder, inputs},
-    measure::{Step, empty_run_file},
+    measure::{MOST_LOG_BYTES, Step, empty_run_file},
     store::{self, INPUTS_FILE, Tree, TreeError},
 };
 
@@ -37,8 +37,6 @@ use crate::{
 const WATCH_INTERVAL: Duration = Duration::from_millis(200);
 /// How long a load generator that was told to stop may take to write what it has.
 const STOP_GRACE: Duration = Duration::from_secs(10);
-/// Most bytes of each log that a run keeps.
-const MOST_LOG_BYTES: u64 = 1 << 20;
 
 /// What an attempt is done with.
 pub struct Attempt<'a> {

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use reqwest::Client;
 use teebench_analysis::{
     read,
-    report::{self, Links},
+    report::{self, Sources},
     summary,
 };
 use teebench_api::{
@@ -368,7 +368,8 @@ impl Driver {
         }
         let summary = summary::summarise(&campaigns);
         self.tree.write("summary.json", summary.to_json().as_bytes())?;
-        self.tree.write("report.html", report::html(&summary, &Links::new(&campaigns, self.tree.root())).as_bytes())?;
+        self.tree
+            .write("report.html", report::html(&summary, &Sources::read(&campaigns, self.tree.root())).as_bytes())?;
         self.tree.seal()?;
         let root = self.tree.root().display();
         let page = self.tree.path("report.html");

@@ -1,6 +1,11 @@
 //! `teebench loadgen --from-plan FILE --out DIR`: one attempt as a process of its own.
 
-use std::{fs, io::Write as _, path::Path, process::ExitCode};
+use std::{
+    fs::{self, File},
+    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::Context;
 use teebench_api::files::{
@@ -12,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Step, attempt,
+    logs::{LogMarks, MOST_LOG_BYTES},
     upload::{self, Patience, Target},
 };
 use crate::{
@@ -19,9 +25,18 @@ use crate::{
     store::INPUTS_FILE,
 };
 
-/// Executes the attempt, and uploads its files where they are to go. Steps go to standard output, one JSON object a
-/// line; what failed is in `run.json`.
-pub fn run(inputs: &Path, out: &Path, target: Option<&Target>) -> anyhow::Result<ExitCode> {
+/// Where an attempt's files go, from a machine that has neither the servers' disks nor whoever started it.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// The results service.
+    pub target: Target,
+    /// This program's own log, which is delivered as well.
+    pub log: Option<PathBuf>,
+}
+
+/// Executes the attempt, and delivers its files with the logs. Without a delivery, whoever started this sees to both.
+/// Steps go to standard output, one JSON object a line; what failed is in `run.json`.
+pub fn run(inputs: &Path, out: &Path, delivery: Option<&Delivery>) -> anyhow::Result<ExitCode> {
     let text = fs::read(inputs).with_context(|| format!("cannot read {}", inputs.display()))?;
     let inputs: RunInputs = match serde_json::from_slice(&text) {
         Ok(inputs) => inputs,
@@ -44,10 +59,14 @@ pub fn run(inputs: &Path, out: &Path, target: Option<&Target>) -> anyhow::Result
             }
             stop.cancel();
         });
-        let run = attempt::execute(&inputs, out, &show, cancel.clone()).await?;
-        let ended = match target {
-            Some(target) => deliver(&run, &text, out, target, &cancel).await,
-            None => Ok(run.validity.validity),
+        let ended = match delivery {
+            Some(delivery) => {
+                let logs = LogMarks::set(&inputs).await;
+                let run = attempt::execute(&inputs, out, &show, cancel.clone()).await?;
+                logs.keep(out).await;
+                deliver(&run, &text, out, delivery, &cancel).await
+            }
+            None => Ok(attempt::execute(&inputs, out, &show, cancel.clone()).await?.validity.validity),
         };
         watcher.abort();
         Ok(match ended {
@@ -66,13 +85,18 @@ async fn deliver(
     run: &RunFile,
     inputs: &[u8],
     out: &Path,
-    target: &Target,
+    Delivery { target, log }: &Delivery,
     cancel: &CancellationToken,
 ) -> anyhow::Result<Verdict> {
     show(&Step::Uploading);
     let kept = out.join(INPUTS_FILE);
     if !kept.exists() {
         fs::write(&kept, inputs).with_context(|| format!("cannot write {}", kept.display()))?;
+    }
+    if let Some(log) = log
+        && let Err(error) = copy_end(log, &out.join("loadgen.log"))
+    {
+        tracing::warn!(log = %log.display(), %error, "log not kept");
     }
     let title = run.run.attempt_path(run.attempt);
     let answer = upload::upload(target, out, Patience::default(), cancel).await;
@@ -81,10 +105,19 @@ async fn deliver(
     Ok(answer.verdict)
 }
 
+/// Copies the end of a log, which may grow meanwhile.
+fn copy_end(log: &Path, to: &Path) -> io::Result<()> {
+    let mut log = File::open(log)?;
+    let length = log.metadata()?.len();
+    log.seek(SeekFrom::Start(length.saturating_sub(MOST_LOG_BYTES)))?;
+    io::copy(&mut log.take(length.min(MOST_LOG_BYTES)), &mut File::create(to)?)?;
+    Ok(())
+}
+
 fn show(step: &Step) {
     let line = serde_json::to_string(step).expect("a step serialises to JSON");
     // Whoever showed the steps may be gone; the attempt goes on to its files all the same.
-    let _ = writeln!(std::io::stdout(), "{line}");
+    let _ = writeln!(io::stdout(), "{line}");
 }
 
 #[cfg(test)]
@@ -98,7 +131,7 @@ mod tests {
     };
 
     #[tokio::test]
-    async fn an_attempt_that_fails_is_uploaded_with_its_inputs_and_its_reason() {
+    async fn an_attempt_that_fails_is_uploaded_with_its_inputs_its_reason_and_its_log() {
         let lab = Lab::start(Limits::default()).await;
         let dir = tempfile::tempdir().unwrap();
         let inputs = testing::inputs(&lab.plan, &testing::start(&lab.plan, 0, 1));
@@ -106,10 +139,13 @@ mod tests {
         let text = serde_json::to_vec(&inputs).unwrap();
         fs::write(&inputs_file, &text).unwrap();
         fs::write(&token_file, "token-1").unwrap();
+        let log = dir.path().join("load.log");
+        fs::write(&log, "what was logged\n").unwrap();
         let target = Target { url: lab.upload.clone(), ca_file: lab.ca_file.clone(), token_file };
+        let delivery = Delivery { target, log: Some(log) };
         let out = dir.path().join("out");
 
-        let ended = spawn_blocking(move || run(&inputs_file, &out, Some(&target))).await.unwrap();
+        let ended = spawn_blocking(move || run(&inputs_file, &out, Some(&delivery))).await.unwrap();
 
         assert_eq!(ended.unwrap(), ExitCode::from(DONE));
         let committed = lab.campaign().committed().await.unwrap().remove(0);
@@ -118,6 +154,7 @@ mod tests {
         let attempt = lab.root().join("runs").join(inputs.run.attempt_path(1));
         assert_eq!(sha256sum(&attempt), Ok(()));
         assert_eq!(fs::read(attempt.join(INPUTS_FILE)).unwrap(), text);
+        assert_eq!(fs::read_to_string(attempt.join("loadgen.log")).unwrap(), "what was logged\n");
     }
 
     #[tokio::test]
@@ -129,9 +166,10 @@ mod tests {
         fs::write(&inputs_file, serde_json::to_vec(&inputs).unwrap()).unwrap();
         fs::write(&token_file, "token-2").unwrap();
         let target = Target { url: lab.upload.clone(), ca_file: lab.ca_file.clone(), token_file };
+        let delivery = Delivery { target, log: None };
         let out = dir.path().join("out");
 
-        let ended = spawn_blocking(move || run(&inputs_file, &out, Some(&target))).await.unwrap();
+        let ended = spawn_blocking(move || run(&inputs_file, &out, Some(&delivery))).await.unwrap();
 
         assert_eq!(ended.unwrap(), ExitCode::from(FAILED));
         assert!(lab.campaign().committed().await.unwrap().is_empty());

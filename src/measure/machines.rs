@@ -1,7 +1,6 @@
-//! The machines of an attempt: evidence before and after, power samples, energy.
+//! The machines of an attempt: evidence before and after, and samples of power.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
     fs, io,
     path::{Path, PathBuf},
 };
@@ -9,9 +8,8 @@ use std::{
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use teebench_api::{
-    campaign::{Energy as EnergySettings, Tee},
+    campaign::Tee,
     files::{
-        energy::{CpuPackageEnergy, EnergyFile},
         evidence::{Environment, Evidence, EvidenceLevel, GpuIdentity, NonceDocument, Phase},
         inputs::{RunInputs, ServerInput},
         run::Window,
@@ -20,7 +18,7 @@ use teebench_api::{
 use teebench_probe::{
     attestation::{Root, Verifier},
     client::{ClientError, ProbeClient},
-    energy::{self, ClockMapping, ClockOffset, EnergyInputs, GpuInput, Work, counted_joules, mean_power_watts},
+    energy::{self, ClockMapping, ClockOffset, counted_joules, mean_power_watts},
     evidence::{Bound, TeeClaim, recorded, supports},
     power_csv::one_row_a_second,
     sampler::Sample,
@@ -74,29 +72,40 @@ struct Asked {
 
 /// What one machine gave after the run.
 pub struct Account {
-    ordinal: u32,
+    /// The server's ordinal.
+    pub ordinal: u32,
     /// The machine, as the evidence before the run has it.
     pub environment: Environment,
     /// The level that supports the arm's claim, or why nothing does.
     pub evidence: Result<EvidenceLevel, Vec<String>>,
     /// Whether another engine answers than before the run.
     pub restarted: bool,
-    gpus: Vec<SampledGpu>,
-    packages: Vec<CountedPackage>,
+    /// The GPUs that its engine sees.
+    pub gpus: Vec<SampledGpu>,
+    /// Its CPU packages whose counters were read.
+    pub packages: Vec<CountedPackage>,
 }
 
-struct CountedPackage {
-    name: String,
-    joules: Result<f64, String>,
+/// A CPU package with its energy over the window, in joules, or why that is not known.
+pub struct CountedPackage {
+    /// As the kernel names it.
+    pub name: String,
+    /// By its counter.
+    pub joules: Result<f64, String>,
 }
 
-struct SampledGpu {
-    identity: GpuIdentity,
-    clock: ClockMapping,
-    samples: Vec<Sample>,
-    idle: Result<f64, String>,
+/// A GPU with its samples around the window.
+pub struct SampledGpu {
+    /// What it is.
+    pub identity: GpuIdentity,
+    /// From the load generator's clock to its probe's.
+    pub clock: ClockMapping,
+    /// On the probe's clock.
+    pub samples: Vec<Sample>,
+    /// Mean power without load in watts, or why it is not known.
+    pub idle: Result<f64, String>,
     /// Seconds that the compatible CSV file has no row for.
-    rows_left_out: u64,
+    pub rows_left_out: u64,
 }
 
 impl Machine {
@@ -219,69 +228,6 @@ fn root(inputs: &RunInputs, evidence: &Evidence) -> Root {
     Root::from_test_hex(for_tests.filter(|_| inputs.simulated)).unwrap_or(Root::Nvidia)
 }
 
-/// Energy of the run over distinct GPUs: several servers on one board are one board.
-pub fn energy(
-    settings: &EnergySettings,
-    simulated: bool,
-    accounts: &[Account],
-    window: Window,
-    work: Work,
-) -> EnergyFile {
-    let mut notes = Vec::new();
-    let mut gpus = BTreeMap::new();
-    for gpu in accounts.iter().flat_map(|account| &account.gpus) {
-        let SampledGpu { identity, clock, samples, idle, rows_left_out } = gpu;
-        if *rows_left_out > 0 {
-            notes.push(format!("gpu {0}: power-{0}.csv has no row for {rows_left_out} seconds", identity.uuid));
-        }
-        let idle_watts = match idle {
-            Ok(watts) => Some(*watts),
-            Err(reason) => {
-                notes.push(format!("gpu {}: idle power not measured: {reason}", identity.uuid));
-                None
-            }
-        };
-        gpus.entry(identity.uuid.clone()).or_insert(GpuInput {
-            identity: identity.clone(),
-            clock: *clock,
-            samples,
-            idle_watts,
-        });
-    }
-    let mut file = energy::compute(&EnergyInputs {
-        window: energy::Window { from_unix_ns: window.start_unix_ns, to_unix_ns: window.end_unix_ns },
-        gpus,
-        work: Some(work),
-        minimum_window_seconds: f64::from(settings.minimum_window_seconds),
-        simulated,
-    });
-    file.cpu_packages = cpu_packages(accounts, &mut notes);
-    notes.dedup();
-    file.reasons.extend(notes);
-    file
-}
-
-/// Energy of each CPU package once, however many servers its machine has.
-fn cpu_packages(accounts: &[Account], notes: &mut Vec<String>) -> Vec<CpuPackageEnergy> {
-    let mut machines = BTreeSet::new();
-    let mut found = Vec::new();
-    for account in accounts {
-        // Without a boot id machines cannot be told apart: better a package twice in the list than another left out.
-        let machine = account.environment.boot_id.clone().unwrap_or_else(|| format!("server {}", account.ordinal));
-        if !machines.insert(machine) {
-            continue;
-        }
-        for CountedPackage { name, joules } in &account.packages {
-            let server = account.ordinal;
-            if let Err(reason) = joules {
-                notes.push(format!("cpu {name} of server {server}: {reason}"));
-            }
-            found.push(CpuPackageEnergy { server, name: name.clone(), joules: joules.clone().ok() });
-        }
-    }
-    found
-}
-
 async fn idle_watts(
     client: &ProbeClient,
     uuid: &str,
@@ -333,81 +279,4 @@ pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), MachineErr
     let mut text = serde_json::to_vec_pretty(value).expect("our own types serialise to JSON");
     text.push(b'\n');
     write(path, &text)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SECOND: u64 = 1_000_000_000;
-
-    /// Two minutes at 100 W, with the counter.
-    fn samples() -> Vec<Sample> {
-        let sample = |tenth: u64| Sample {
-            unix_ns: tenth * SECOND / 10,
-            mono_ns: tenth * SECOND / 10,
-            power_instant_mw: Some(100_000),
-            energy_mj: Some(tenth * 10_000),
-            ..Sample::default()
-        };
-        (0..=1_200).map(sample).collect()
-    }
-
-    fn account(ordinal: u32, boot_id: &str, gpus: &[&str]) -> Account {
-        let gpu = |uuid: &&str| SampledGpu {
-            identity: GpuIdentity { uuid: (*uuid).to_owned(), ..GpuIdentity::default() },
-            clock: ClockMapping::SAME,
-            samples: samples(),
-            idle: Ok(40.0),
-            rows_left_out: 0,
-        };
-        Account {
-            ordinal,
-            environment: Environment { boot_id: Some(boot_id.to_owned()), ..Environment::default() },
-            evidence: Ok(EvidenceLevel::SelfReported),
-            restarted: false,
-            gpus: gpus.iter().map(gpu).collect(),
-            packages: vec![CountedPackage { name: "package-0".to_owned(), joules: Ok(500.0) }],
-        }
-    }
-
-    fn energy_of(accounts: &[Account]) -> EnergyFile {
-        let window = Window { start_unix_ns: 10 * SECOND, end_unix_ns: 110 * SECOND };
-        let work = Work { output_tokens: 1_000, total_tokens: 2_000, requests: 10 };
-        let settings = EnergySettings { sample_milliseconds: 100, minimum_window_seconds: 60, idle_seconds: 30 };
-        energy(&settings, false, accounts, window, work)
-    }
-
-    #[test]
-    fn servers_on_one_board_are_one_board_and_on_one_machine_one_package() {
-        let on_one = [account(0, "a", &["GPU-1"]), account(1, "a", &["GPU-1"])];
-        let one = energy_of(&on_one);
-        assert_eq!(
-            (one.gpus.len(), one.counter_joules.map(f64::round), one.idle_watts),
-            (1, Some(10_000.0), Some(40.0))
-        );
-        assert_eq!(one.joules_per_output_token.map(f64::round), Some(10.0));
-        assert_eq!(one.cpu_packages.len(), 1);
-
-        let two = energy_of(&[account(0, "a", &["GPU-1"]), account(1, "b", &["GPU-2"])]);
-        assert_eq!((two.gpus.len(), two.counter_joules.map(f64::round)), (2, Some(20_000.0)));
-        let packages: Vec<(u32, Option<f64>)> = two.cpu_packages.iter().map(|cpu| (cpu.server, cpu.joules)).collect();
-        assert_eq!(packages, [(0, Some(500.0)), (1, Some(500.0))]);
-    }
-
-    #[test]
-    fn what_is_missing_beside_the_energy_is_told() {
-        let mut one = account(0, "a", &["GPU-1"]);
-        one.gpus[0].rows_left_out = 3;
-        one.gpus[0].idle = Err("energy.idleSeconds is 0".to_owned());
-        one.packages[0].joules = Err("the energy counter fell".to_owned());
-        let file = energy_of(&[one]);
-        let told = file.reasons.join("; ");
-        for part in
-            ["power-GPU-1.csv has no row for 3 seconds", "idleSeconds is 0", "cpu package-0 of server 0: the energy"]
-        {
-            assert!(told.contains(part), "{part:?} is not in {told:?}");
-        }
-        assert_eq!((file.cpu_packages[0].joules, file.idle_watts, file.net_joules), (None, None, None));
-    }
 }

@@ -1,9 +1,11 @@
 //! One attempt of a run, from its frozen inputs to its files: reset, warm up, fire, gather, judge.
 
 mod attempt;
+mod energy;
 mod engine;
 mod from_plan;
 mod load;
+mod logs;
 mod machines;
 mod metrics_text;
 mod routers;
@@ -13,7 +15,8 @@ mod validity;
 
 pub use attempt::{counter_milliseconds, empty_run_file};
 pub use engine::EngineClient;
-pub use from_plan::run as run_from_plan;
+pub use from_plan::{Delivery, run as run_from_plan};
+pub use logs::MOST_LOG_BYTES;
 pub use step::Step;
 pub use upload::Target as UploadTarget;
 #[cfg(test)]

@@ -2,46 +2,15 @@
 
 use jiff::Timestamp;
 use rust_decimal::Decimal;
-use serde::{Deserialize, Serialize};
-use teebench_api::plan::Plan;
-
-/// Name of the file with the entries.
-pub const BOOTS_FILE: &str = "boots.jsonl";
-
-/// A line of `boots.jsonl`: servers of an arm came or went.
-#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
-#[serde(rename_all = "camelCase")]
-pub struct Entry {
-    /// Index of the boot.
-    pub boot: usize,
-    /// How often it was started, from 1.
-    pub generation: u32,
-    /// Name of the arm.
-    pub arm: String,
-    /// Whether its servers came or went.
-    pub event: Event,
-    /// When.
-    pub at: Timestamp,
-}
-
-/// Whether servers came or went.
-#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-pub enum Event {
-    /// They were started.
-    Started,
-    /// All servers of the boot served their first token; where pods come and go, one that is younger is another.
-    Ready,
-    /// They were stopped.
-    Stopped,
-}
+pub use teebench_api::files::boots::{BOOTS_FILE, Entry, Event};
+use teebench_api::{files::boots::occupied_milliseconds, plan::Plan};
 
 /// What the campaign has cost until now; absent when an arm that was used has no price or prices differ in currency.
 pub fn spent(plan: &Plan, entries: &[Entry], now: Timestamp) -> Option<Decimal> {
     let mut total = Decimal::ZERO;
     let mut currency: Option<&str> = None;
     for arm in &plan.spec.arms {
-        let hours = occupied_hours(entries, &arm.name, now);
+        let hours = Decimal::from(occupied_milliseconds(entries, &arm.name, now)) / Decimal::from(3_600_000);
         if hours.is_zero() {
             continue;
         }
@@ -70,28 +39,8 @@ pub fn closing(entries: &[Entry], last_run_finished: Option<Timestamp>) -> Vec<E
     open.into_iter().map(|started| Entry { event: Event::Stopped, at, ..started.clone() }).collect()
 }
 
-/// Hours that an arm's machines were occupied; a start without a stop is one that is still up.
-fn occupied_hours(entries: &[Entry], arm: &str, now: Timestamp) -> Decimal {
-    let mut milliseconds = 0_i64;
-    let mut open: Option<Timestamp> = None;
-    for entry in entries.iter().filter(|entry| entry.arm == arm && entry.event != Event::Ready) {
-        if let Some(since) = open.take() {
-            milliseconds += entry.at.as_millisecond() - since.as_millisecond();
-        }
-        if entry.event == Event::Started {
-            open = Some(entry.at);
-        }
-    }
-    if let Some(since) = open {
-        milliseconds += now.as_millisecond() - since.as_millisecond();
-    }
-    Decimal::from(milliseconds) / Decimal::from(3_600_000)
-}
-
 #[cfg(test)]
 mod tests {
-    use rstest::rstest;
-
     use super::*;
 
     fn entry(arm: &str, event: Event, minute: i64) -> Entry {
@@ -100,19 +49,6 @@ mod tests {
 
     fn at(minute: i64) -> Timestamp {
         Timestamp::from_second(1_800_000_000 + minute * 60).unwrap()
-    }
-
-    #[rstest]
-    #[case::nothing_yet(&[], 0)]
-    #[case::still_up(&[(Event::Started, 0)], 100)]
-    #[case::ready_between(&[(Event::Started, 0), (Event::Ready, 10), (Event::Stopped, 30)], 30)]
-    #[case::came_and_went(&[(Event::Started, 0), (Event::Stopped, 30)], 30)]
-    #[case::twice(&[(Event::Started, 0), (Event::Stopped, 10), (Event::Started, 20), (Event::Stopped, 50)], 40)]
-    fn hours_are_those_between_start_and_stop(#[case] events: &[(Event, i64)], #[case] minutes: i64) {
-        let mut entries: Vec<Entry> = events.iter().map(|(event, minute)| entry("on", *event, *minute)).collect();
-        entries.push(entry("off", Event::Started, 5));
-
-        assert_eq!(occupied_hours(&entries, "on", at(100)), Decimal::from(minutes) / Decimal::from(60));
     }
 
     #[test]

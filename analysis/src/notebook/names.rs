@@ -96,6 +96,22 @@ impl Label {
             Self::Lengths { .. } => None,
         }
     }
+
+    /// The max-num-seqs that the name has.
+    pub(super) fn max_num_seqs(&self) -> Option<u32> {
+        match self {
+            Self::MaxNumSeqs { max_num_seqs, .. } => Some(*max_num_seqs),
+            Self::Model(_) | Self::Concurrency { .. } | Self::Lengths { .. } => None,
+        }
+    }
+
+    /// Tokens of each prompt and of each output, where the name has them.
+    pub(super) fn lengths(&self) -> Option<(u32, u32)> {
+        match self {
+            Self::Lengths { input, output } => Some((*input, *output)),
+            Self::Model(_) | Self::MaxNumSeqs { .. } | Self::Concurrency { .. } => None,
+        }
+    }
 }
 
 /// A model's parameters in billions, from `0.5B`, `8B` or `8x7B` in its name; `None` when there is nothing of the kind.

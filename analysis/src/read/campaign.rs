@@ -8,7 +8,10 @@ use std::{
 
 use rayon::prelude::*;
 use teebench_api::{
-    files::run::{RunFile, Verdict},
+    files::{
+        boots::{BOOTS_FILE, Entry},
+        run::{RunFile, Verdict},
+    },
     plan::{
         Plan, RunId,
         next::{AttemptOutcome, AttemptRef, Decision, Log, counted_attempts, effective},
@@ -29,6 +32,8 @@ pub struct Campaign {
     pub plan_sha256: String,
     /// Attempts in the order of their paths.
     pub runs: Vec<StoredRun>,
+    /// When servers came and went; empty where nobody wrote it down.
+    pub boots: Vec<Entry>,
     counted: BTreeSet<AttemptRef>,
 }
 
@@ -44,14 +49,22 @@ impl Campaign {
             .into_par_iter()
             .map(|(id, attempt, path)| StoredRun::read(id, attempt, &path, &plan, &plan_sha256))
             .collect();
-        Ok(Self::assemble(directory.to_owned(), &planned, &decisions, runs))
+        let boots = boots(directory)?;
+        Ok(Self { boots, ..Self::assemble(directory.to_owned(), &planned, &decisions, runs) })
     }
 
     /// Puts a campaign together from its parts.
     pub(crate) fn assemble(directory: PathBuf, planned: &Plan, decisions: &[Decision], runs: Vec<StoredRun>) -> Self {
         let outcomes: Vec<AttemptOutcome> = runs.iter().filter_map(outcome).collect();
         let counted = counted_attempts(planned, decisions, &outcomes);
-        Self { directory, plan: effective(planned, decisions), plan_sha256: planned.digest(), runs, counted }
+        Self {
+            directory,
+            plan: effective(planned, decisions),
+            plan_sha256: planned.digest(),
+            runs,
+            boots: Vec::new(),
+            counted,
+        }
     }
 
     /// The name of its directory.
@@ -76,6 +89,23 @@ fn decisions(directory: &Path, plan: &Plan) -> Result<Vec<Decision>, ReadError> 
     let bytes = fs::read(&path).map_err(|source| ReadError::Io { path: path.clone(), source })?;
     let log = Log::read(plan, &bytes).map_err(|source| ReadError::Decisions { path, source })?;
     Ok(log.decisions)
+}
+
+/// The lines of `boots.jsonl`; nothing when the file is not there. A last line that was cut off is passed over.
+fn boots(directory: &Path) -> Result<Vec<Entry>, ReadError> {
+    let path = directory.join(BOOTS_FILE);
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let text = fs::read_to_string(&path).map_err(|source| ReadError::Io { path: path.clone(), source })?;
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    let read = |(index, line): (usize, &str)| {
+        serde_json::from_str(line).map_err(|error| ReadError::Contradiction {
+            path: path.clone(),
+            reason: format!("line {}: {error}", index + 1),
+        })
+    };
+    whole.lines().enumerate().map(read).collect()
 }
 
 /// How an attempt ended, for the planner; `None` of one whose files cannot be used.

@@ -2,7 +2,10 @@
 
 use std::fmt::Write as _;
 
-use super::{comparison, figures_of, metric_of, verdict_name};
+use super::{
+    comparison, figures_of, metric_of, verdict_name,
+    versus::{Style, versus},
+};
 use crate::{
     metrics::Measure,
     summary::{ConditionSummary, Summary, number, percent_interval},
@@ -32,6 +35,7 @@ pub fn markdown(summary: &Summary) -> String {
             }
         }
     }
+    out.push_str(&versus(summary, Style::Markdown));
     out
 }
 

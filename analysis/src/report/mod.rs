@@ -2,16 +2,22 @@
 
 mod analyses;
 mod csv;
+mod figures;
 mod html;
+mod llm_d;
 mod markdown;
+mod plots;
 mod svg;
 mod text;
+mod versus;
 
 pub use self::{
     analyses::{Mode, analyses_csv, analyses_json, analyses_markdown, analyses_text},
     csv::csv,
-    html::{Links, html},
+    html::{Sources, html},
+    llm_d::{LlmDReport, llm_d_v0_2},
     markdown::markdown,
+    plots::{Plot, PlotError, plots, write_plots},
     text::text,
 };
 use crate::{

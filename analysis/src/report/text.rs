@@ -2,11 +2,15 @@
 
 use std::fmt::Write as _;
 
-use super::{comparison, figures_of, metric_of, verdict_name};
+use super::{
+    comparison, figures_of, metric_of, verdict_name,
+    versus::{Style, ratio, versus},
+};
 use crate::{
     metrics::Measure,
     summary::{
-        CampaignSummary, Cell, ConditionSummary, MetricSummary, Summary, headline_text, number, percent_interval,
+        CampaignSummary, Cell, ConditionSummary, ExperimentSummary, MetricSummary, Summary, headline_text, number,
+        percent_interval,
     },
 };
 
@@ -28,8 +32,10 @@ pub fn text(summary: &Summary) -> String {
             for condition in &experiment.conditions {
                 write_condition(&mut out, campaign, &experiment.name, condition);
             }
+            write_sweeps(&mut out, experiment);
         }
     }
+    out.push_str(&versus(summary, Style::Text));
     out
 }
 
@@ -105,6 +111,39 @@ fn bar(share: f64) -> String {
         bar.push(EIGHTHS[eighths % 8]);
     }
     format!("{bar:BAR$}")
+}
+
+/// Knees and choices.
+fn write_sweeps(out: &mut String, ExperimentSummary { name, knees, knee_contrasts, choices, .. }: &ExperimentSummary) {
+    for knee in knees {
+        let interval = knee.interval.map(|bounds| format!(" [{}, {}]", bounds.low, bounds.high)).unwrap_or_default();
+        let end = if knee.bracketed { "" } else { ", the end of the sweep" };
+        let _ = writeln!(
+            out,
+            "  {name} · {}, {}: knee at {}{interval} in flight{end}, {} tok/s",
+            knee.model,
+            knee.name,
+            number(knee.concurrency),
+            number(knee.output_throughput)
+        );
+    }
+    for contrast in knee_contrasts {
+        let equal = contrast.at_equal_load.map_or_else(String::new, |(value, interval)| {
+            format!(", at {} in flight {}", number(contrast.equal_load), ratio(value, interval))
+        });
+        let _ = writeln!(
+            out,
+            "  {name} · {}, {} / {}, {}: output throughput {} each at its knee{equal}",
+            contrast.model,
+            contrast.numerator,
+            contrast.denominator,
+            contrast.router,
+            ratio(contrast.ratio, contrast.interval)
+        );
+    }
+    for choice in choices {
+        let _ = writeln!(out, "  {name} · {}, {}: max-num-seqs {}", choice.model, choice.name, choice.max_num_seqs);
+    }
 }
 
 #[cfg(test)]

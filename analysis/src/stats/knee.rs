@@ -8,6 +8,9 @@ use super::{CONFIDENCE, Interval, median, percentile_of_sorted};
 /// Throughput within this share of the best counts as the best.
 pub const KNEE_SHARE: f64 = 0.05;
 
+/// Of several max-num-seqs the least within this share of the best throughput is chosen.
+pub const CALIBRATION_SHARE: f64 = 0.02;
+
 /// Resamples behind the knee's interval.
 const RESAMPLES: u32 = 2000;
 
@@ -39,40 +42,62 @@ pub struct Knee {
 pub fn knee(levels: &[LoadLevel], seed: u64) -> Option<Knee> {
     let medians: Vec<(f64, f64)> =
         levels.iter().filter_map(|level| Some((level.concurrency, median(&level.throughputs)?))).collect();
-    let (concurrency, throughput) = of_curve(&medians)?;
-    let replicated = levels.iter().all(|level| level.throughputs.len() > 1);
+    let (concurrency, throughput) = least_within(KNEE_SHARE, &medians)?;
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let mut one = || least_within(KNEE_SHARE, &resampled(levels, &mut random)).map(|knee| knee.0);
     Some(Knee {
         concurrency,
         throughput,
-        interval: replicated.then(|| resampled(levels, seed)).flatten(),
+        interval: if replicated(levels) { central(&mut one) } else { None },
         bracketed: medians.last().is_some_and(|last| last.0 > concurrency),
     })
 }
 
-fn of_curve(curve: &[(f64, f64)]) -> Option<(f64, f64)> {
-    let best = curve.iter().map(|level| level.1).fold(0.0, f64::max);
-    curve.iter().find(|level| level.1 >= (1.0 - KNEE_SHARE) * best).copied()
+/// Throughput at the numerator's knee over that at the denominator's, each at its own, with the interval from resampling
+/// both; it is absent where a level has fewer than two runs. `None` without two knees.
+#[must_use]
+pub fn knee_ratio(numerator: &[LoadLevel], denominator: &[LoadLevel], seed: u64) -> Option<(f64, Option<Interval>)> {
+    let (top, bottom) = (knee(numerator, seed)?, knee(denominator, seed)?);
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let mut one = || {
+        let top = least_within(KNEE_SHARE, &resampled(numerator, &mut random))?;
+        let bottom = least_within(KNEE_SHARE, &resampled(denominator, &mut random))?;
+        (bottom.1 > 0.0).then(|| top.1 / bottom.1)
+    };
+    let interval = if replicated(numerator) && replicated(denominator) { central(&mut one) } else { None };
+    (bottom.throughput > 0.0).then(|| (top.throughput / bottom.throughput, interval))
 }
 
-fn resampled(levels: &[LoadLevel], seed: u64) -> Option<Interval> {
-    let mut random = ChaCha8Rng::seed_from_u64(seed);
-    let mut knees: Vec<f64> = (0..RESAMPLES)
-        .filter_map(|_| {
-            let curve: Vec<(f64, f64)> = levels
-                .iter()
-                .filter_map(|level| {
-                    let drawn: Vec<f64> = (0..level.throughputs.len())
-                        .map(|_| level.throughputs[random.random_range(0..level.throughputs.len())])
-                        .collect();
-                    Some((level.concurrency, median(&drawn)?))
-                })
+/// The first of (setting, throughput) in ascending order of settings whose throughput is within a share of the best.
+#[must_use]
+pub fn least_within(share: f64, curve: &[(f64, f64)]) -> Option<(f64, f64)> {
+    let best = curve.iter().map(|level| level.1).fold(0.0, f64::max);
+    curve.iter().find(|level| level.1 >= (1.0 - share) * best).copied()
+}
+
+fn replicated(levels: &[LoadLevel]) -> bool {
+    levels.iter().all(|level| level.throughputs.len() > 1)
+}
+
+/// A curve of medians of as many runs as each level has, drawn from them with replacement.
+fn resampled(levels: &[LoadLevel], random: &mut ChaCha8Rng) -> Vec<(f64, f64)> {
+    levels
+        .iter()
+        .filter_map(|level| {
+            let drawn: Vec<f64> = (0..level.throughputs.len())
+                .map(|_| level.throughputs[random.random_range(0..level.throughputs.len())])
                 .collect();
-            of_curve(&curve).map(|knee| knee.0)
+            Some((level.concurrency, median(&drawn)?))
         })
-        .collect();
-    knees.sort_unstable_by(f64::total_cmp);
+        .collect()
+}
+
+/// The interval that holds the middle 95 % of what is drawn.
+fn central(draw: &mut impl FnMut() -> Option<f64>) -> Option<Interval> {
+    let mut values: Vec<f64> = (0..RESAMPLES).filter_map(|_| draw()).collect();
+    values.sort_unstable_by(f64::total_cmp);
     let tail = 50.0 * (1.0 - CONFIDENCE);
-    Some(Interval { low: percentile_of_sorted(&knees, tail)?, high: percentile_of_sorted(&knees, 100.0 - tail)? })
+    Some(Interval { low: percentile_of_sorted(&values, tail)?, high: percentile_of_sorted(&values, 100.0 - tail)? })
 }
 
 #[cfg(test)]
@@ -107,6 +132,18 @@ mod tests {
     fn noise_widens_the_interval() {
         let found = knee(&levels(9, 0.4), 1).unwrap().interval.unwrap();
         assert!(found.low < found.high, "{found:?}");
+    }
+
+    #[test]
+    fn curves_are_compared_each_at_its_own_knee() {
+        let slower: Vec<LoadLevel> = levels(9, 0.01)
+            .into_iter()
+            .map(|level| LoadLevel { throughputs: level.throughputs.iter().map(|each| 0.9 * each).collect(), ..level })
+            .collect();
+        let (ratio, interval) = knee_ratio(&slower, &levels(9, 0.01), 1).unwrap();
+        assert!((ratio - 0.9).abs() < 1e-9, "{ratio}");
+        assert!(interval.is_some_and(|found| found.low < 0.9 && 0.9 < found.high), "{interval:?}");
+        assert_eq!(knee_ratio(&slower, &[], 1), None);
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub use self::{
     effect::{Effect, EffectError, Margin, Observations, Options, PValue, Verdict, estimate},
     equivalence::two_one_sided,
     holm::holm,
-    knee::{Knee, LoadLevel, knee},
+    knee::{Knee, LoadLevel, knee, knee_ratio, least_within},
     paired::mean_interval,
     percentile::{minimum_requests, percentile_of_sorted},
     permutation::{least_sign_flip_p, sign_flip},

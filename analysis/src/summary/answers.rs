@@ -10,7 +10,7 @@ use super::{
     contrasts::{arm_pairs, baseline_router},
     format::{counted, listed, number, percent_interval},
 };
-use crate::{metrics::Measure, stats};
+use crate::{metrics::Measure, stats::Margin};
 
 /// What the campaign asks, in a sentence.
 pub fn question(plan: &Plan) -> String {
@@ -59,7 +59,7 @@ pub fn headline_condition<'a>(
 }
 
 /// The answers; of each kind, that with the greatest output throughput first.
-pub fn answers(plan: &Plan, experiments: &[ExperimentSummary]) -> Vec<Answer> {
+pub fn answers(plan: &Plan, experiments: &[ExperimentSummary], margin: Margin) -> Vec<Answer> {
     let headline = plan.spec.headline.as_ref().map(|headline| headline.experiment.as_str());
     let Some((experiment, condition)) = headline_condition(headline, experiments) else {
         return vec![Answer { kind: AnswerKind::None, text: nothing_to_compare(experiments) }];
@@ -78,7 +78,7 @@ pub fn answers(plan: &Plan, experiments: &[ExperimentSummary]) -> Vec<Answer> {
         let kinds = left.kind.cmp(&right.kind);
         if left.kind == ContrastKind::Arms { kinds } else { kinds.then(ratio(right).total_cmp(&ratio(left))) }
     });
-    contrasts.into_iter().filter_map(|contrast| answer(plan, contrast, &place)).collect()
+    contrasts.into_iter().filter_map(|contrast| answer(plan, experiments, contrast, &place, margin)).collect()
 }
 
 fn baseline_of(plan: &Plan, condition: &ConditionSummary) -> Option<String> {
@@ -101,7 +101,13 @@ fn nothing_to_compare(experiments: &[ExperimentSummary]) -> String {
     }
 }
 
-fn answer(plan: &Plan, contrast: &Contrast, place: &str) -> Option<Answer> {
+fn answer(
+    plan: &Plan,
+    experiments: &[ExperimentSummary],
+    contrast: &Contrast,
+    place: &str,
+    margin: Margin,
+) -> Option<Answer> {
     let Contrast { kind, numerator, denominator, .. } = contrast;
     let throughput = figures(contrast, Measure::OutputThroughput)?;
     let subject = match kind {
@@ -119,15 +125,40 @@ fn answer(plan: &Plan, contrast: &Contrast, place: &str) -> Option<Answer> {
         ),
     };
     let clauses: Vec<String> =
-        Measure::LEADING.into_iter().filter_map(|measure| clause(contrast, measure, *kind)).collect();
+        Measure::LEADING.into_iter().filter_map(|measure| clause(contrast, measure, *kind, margin)).collect();
     let certainty = if nothing_is_certain(contrast) { "all inconclusive; " } else { "" };
-    let text = format!("{subject} {} ({certainty}{}; {place}).", listed(&clauses), basis(contrast, throughput));
+    let text = format!(
+        "{subject} {} ({certainty}{}; {place}).{}",
+        listed(&clauses),
+        basis(contrast, throughput),
+        control(experiments, contrast)
+    );
     let kind = match kind {
         ContrastKind::Arms => AnswerKind::Factor,
         ContrastKind::Routers => AnswerKind::Routing,
         ContrastKind::WinBack => AnswerKind::WinBack,
     };
     Some(Answer { kind, text })
+}
+
+/// What the same routers change under the control load, in which no two prompts share anything: what is left there is no
+/// gain of reuse. Empty where the campaign has no such load.
+fn control(experiments: &[ExperimentSummary], contrast: &Contrast) -> String {
+    let controls =
+        experiments.iter().flat_map(|experiment| &experiment.conditions).filter(|each| each.settings.without_reuse);
+    let same = |other: &&Contrast| {
+        contrast.kind == ContrastKind::Routers
+            && (other.kind, &other.numerator, &other.denominator)
+                == (contrast.kind, &contrast.numerator, &contrast.denominator)
+    };
+    let found = controls.flat_map(|condition| &condition.contrasts).find(same);
+    found.and_then(|found| figures(found, Measure::OutputThroughput)).map_or_else(String::new, |figures| {
+        format!(
+            " Of prompts that share nothing (the control) it changes {} by {}.",
+            Measure::OutputThroughput,
+            percent_interval(figures)
+        )
+    })
 }
 
 fn factor_subject(plan: &Plan, numerator: &CellName, denominator: &CellName) -> String {
@@ -145,14 +176,14 @@ fn figures(contrast: &Contrast, measure: Measure) -> Option<&Figures> {
 }
 
 /// One metric's change; of a win-back the throughput's ratio already stands in the sentence.
-fn clause(contrast: &Contrast, measure: Measure, kind: ContrastKind) -> Option<String> {
+fn clause(contrast: &Contrast, measure: Measure, kind: ContrastKind, margin: Margin) -> Option<String> {
     let figures = figures(contrast, measure)?;
     let verb = if kind == ContrastKind::WinBack { "in" } else { "by" };
     let change = percent_interval(figures);
     let said = match figures.verdict {
         Difference::Different => String::new(),
         Difference::Equivalent => {
-            format!(", equal within {}\u{202f}%", number(100.0 * stats::Margin::default().0))
+            format!(", equal within {}\u{202f}%", number(100.0 * margin.0))
         }
         Difference::Inconclusive if nothing_is_certain(contrast) => String::new(),
         Difference::Inconclusive => ", inconclusive".to_owned(),

@@ -1,9 +1,7 @@
 //! Puts a summary together: groups of campaigns, their experiments, conditions, cells and comparisons.
 
-use std::path::Path;
-
 use teebench_api::{
-    campaign::{Dataset, DatasetKind},
+    campaign::{Arm, Dataset, DatasetKind},
     plan::{Condition, LoadPoint, Plan},
 };
 
@@ -13,27 +11,40 @@ use super::{
     cells::{cell_runs, count, summarise_cell},
     contrasts::{baseline_router, contrasts},
     counted::{CountedRun, Group, Judged, counted, groups, judge, validity},
-    notes, parity,
+    money, notes, parity,
+    rules::Rules,
+    sweeps::{self, Settings},
+    versus::versus,
 };
 use crate::{
     metrics::Measure,
     read::{Attempt, Campaign},
-    stats::{self, Bootstrap, bootstrap::RESAMPLES},
+    stats::{self, Bootstrap, Options, bootstrap::RESAMPLES},
 };
 
-/// Sums campaigns up. Those of one plan are merged: arms that were run apart are then compared, unpaired.
+/// Sums campaigns up. Those of one plan are merged: arms that were run apart are then compared, unpaired. Those of
+/// different plans are compared with the first.
 #[must_use]
 pub fn summarise(campaigns: &[Campaign]) -> Summary {
-    let campaigns: Vec<CampaignSummary> = groups(campaigns).iter().map(summarise_group).collect();
+    summarise_by(campaigns, &Rules::default())
+}
+
+/// Sums campaigns up by a reader's choices.
+#[must_use]
+pub fn summarise_by(campaigns: &[Campaign], rules: &Rules) -> Summary {
+    let groups = groups(campaigns);
+    let campaigns: Vec<CampaignSummary> = groups.iter().map(|group| summarise_group(group, rules)).collect();
+    let bootstrap = Bootstrap::new(RESAMPLES, groups.first().map_or(0, |group| group.plan.seed));
     Summary {
         schema_version: Summary::SCHEMA_VERSION,
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
         simulated: campaigns.iter().any(|campaign| campaign.simulated),
+        versus: versus(&groups, &campaigns, &bootstrap),
         campaigns,
     }
 }
 
-fn summarise_group(group: &Group<'_>) -> CampaignSummary {
+fn summarise_group(group: &Group<'_>, rules: &Rules) -> CampaignSummary {
     let plan = group.plan;
     let judged = judge(group);
     let runs = counted(&judged);
@@ -46,11 +57,12 @@ fn summarise_group(group: &Group<'_>) -> CampaignSummary {
     let arm_names: Vec<String> = plan.spec.arms.iter().map(|arm| arm.name.clone()).collect();
     let router_names: Vec<String> = plan.spec.routers.iter().map(|router| router.name.clone()).collect();
     let bootstrap = Bootstrap::new(RESAMPLES, plan.seed);
+    let options = Options { margin: rules.margin, seed: plan.seed, bootstrap: &bootstrap };
     let experiments: Vec<ExperimentSummary> = plan
         .spec
         .experiments
         .iter()
-        .map(|experiment| summarise_experiment(plan, &experiment.name, &runs, &bootstrap))
+        .map(|experiment| summarise_experiment(plan, &experiment.name, &runs, rules, options))
         .collect();
     let validity = validity(plan, &judged);
     let sources: Vec<Source> = sources(group, &arm_names);
@@ -64,10 +76,10 @@ fn summarise_group(group: &Group<'_>) -> CampaignSummary {
         finished_at: read().map(|file| file.finished_at).max().map(|at| at.to_string()),
         headline: plan.spec.headline.as_ref().map(|headline| headline.experiment.clone()),
         question: answers::question(plan),
-        answers: answers::answers(plan, &experiments),
+        answers: answers::answers(plan, &experiments, rules.margin),
         baseline_router: baseline_router(plan, &router_names).cloned(),
-        equivalence_margin: stats::Margin::default().0,
-        arms: plan.spec.arms.iter().map(|arm| summarise_arm(&arm.name, arm.tee, &runs)).collect(),
+        equivalence_margin: rules.margin.0,
+        arms: plan.spec.arms.iter().map(|arm| summarise_arm(group, arm, &runs)).collect(),
         parity: parity::rows(&plan.spec, &arm_names, &runs),
         notes: notes::of_campaign(plan, simulated, &sources, &validity, &entries),
         sources,
@@ -88,8 +100,8 @@ fn sources(group: &Group<'_>, arms: &[String]) -> Vec<Source> {
         .collect()
 }
 
-fn summarise_arm(name: &str, tee: teebench_api::campaign::Tee, runs: &[CountedRun<'_>]) -> ArmSummary {
-    let of_arm = || runs.iter().filter(|run| run.id.arm == name);
+fn summarise_arm(group: &Group<'_>, arm: &Arm, runs: &[CountedRun<'_>]) -> ArmSummary {
+    let of_arm = || runs.iter().filter(|run| run.id.arm == arm.name);
     let mut levels: Vec<_> = of_arm().map(|run| run.file.evidence_level).collect();
     levels.sort_unstable();
     levels.dedup();
@@ -107,27 +119,37 @@ fn summarise_arm(name: &str, tee: teebench_api::campaign::Tee, runs: &[CountedRu
     };
     let servers = || of_arm().flat_map(|run| &run.file.servers);
     ArmSummary {
-        name: name.to_owned(),
-        tee,
+        name: arm.name.clone(),
+        tee: arm.tee,
         evidence,
         simulated: of_arm().any(|run| run.file.simulated),
         gpus: distinct(servers().flat_map(|server| &server.environment.gpus).map(|gpu| gpu.name.clone()).collect()),
         engines: distinct(servers().filter_map(|server| server.engine.clone()).collect()),
+        occupied: money::occupied(arm, group.plan.replicas(), &group.sources, runs),
     }
 }
 
-fn summarise_experiment(plan: &Plan, name: &str, runs: &[CountedRun<'_>], bootstrap: &Bootstrap) -> ExperimentSummary {
+fn summarise_experiment(
+    plan: &Plan,
+    name: &str,
+    runs: &[CountedRun<'_>],
+    rules: &Rules,
+    options: Options<'_>,
+) -> ExperimentSummary {
     let mut conditions: Vec<ConditionSummary> = plan
         .conditions
         .iter()
         .filter(|condition| condition.experiment == name)
-        .map(|condition| summarise_condition(plan, condition, runs, bootstrap))
+        .map(|condition| summarise_condition(plan, condition, runs, rules, options))
         .collect();
     let primary_family = correct_primary_family(plan, &mut conditions);
     ExperimentSummary {
         name: name.to_owned(),
         primary_family,
         until: plan.experiment(name).and_then(|experiment| experiment.repetitions.until),
+        knees: sweeps::knees(plan, &conditions),
+        knee_contrasts: sweeps::knee_contrasts(plan, &conditions),
+        choices: sweeps::choices(&conditions),
         conditions,
     }
 }
@@ -136,22 +158,24 @@ fn summarise_condition(
     plan: &Plan,
     condition: &Condition,
     runs: &[CountedRun<'_>],
-    bootstrap: &Bootstrap,
+    rules: &Rules,
+    options: Options<'_>,
 ) -> ConditionSummary {
     let Condition { experiment, slug, name, model, arms, routers, .. } = condition;
     let of_cells = cell_runs(runs, experiment, slug, arms, routers);
     let cells: Vec<_> =
-        of_cells.iter().map(|cell| summarise_cell(cell, plan.arm(&cell.name.arm), plan.replicas())).collect();
+        of_cells.iter().map(|cell| summarise_cell(cell, plan.arm(&cell.name.arm), plan.replicas(), rules)).collect();
     let of_condition: Vec<CountedRun<'_>> = of_cells.iter().flat_map(|cell| cell.runs.iter().copied()).collect();
     let broken = |top: &str, bottom: &str| {
         parity::broken(&parity::rows(&plan.spec, &[top.to_owned(), bottom.to_owned()], &of_condition))
     };
-    let contrasts = contrasts(plan, arms, routers, &of_cells, bootstrap, broken);
+    let contrasts = contrasts(plan, arms, routers, &of_cells, options, broken);
     ConditionSummary {
         slug: slug.clone(),
         name: name.clone(),
         model: plan.model(model).map_or(model.as_str(), |model| model.display_name()).to_owned(),
         load: load_in_words(condition),
+        settings: Settings::of(condition),
         notes: notes::of_condition(plan, condition, &cells, &contrasts),
         cells,
         contrasts,
@@ -265,11 +289,8 @@ fn entry(judged: &Judged<'_>) -> RunEntry {
     }
 }
 
-/// Directories of each campaign of a summary, in the order of its sources.
+/// The sources of each campaign of a summary, in its order.
 #[must_use]
-pub fn directories_by_group(campaigns: &[Campaign]) -> Vec<Vec<&Path>> {
-    groups(campaigns)
-        .iter()
-        .map(|group| group.sources.iter().map(|campaign| campaign.directory.as_path()).collect())
-        .collect()
+pub fn sources_by_group(campaigns: &[Campaign]) -> Vec<Vec<&Campaign>> {
+    groups(campaigns).into_iter().map(|group| group.sources).collect()
 }

@@ -2,7 +2,12 @@
 
 use teebench_api::campaign::Arm;
 
-use super::{Bounds, Cell, CellName, Drift, MetricSummary, counted::CountedRun, money};
+use super::{
+    Bounds, Cell, CellName, Drift, EnergyCost, MetricSummary,
+    counted::CountedRun,
+    money,
+    rules::{Electricity, Rules},
+};
 use crate::{metrics::Measure, stats};
 
 /// Runs of one cell, by source and repetition.
@@ -41,7 +46,7 @@ pub fn cell_runs<'a>(
 }
 
 /// Sums a cell up.
-pub fn summarise_cell(cell: &CellRuns<'_>, arm: Option<&Arm>, servers: u32) -> Cell {
+pub fn summarise_cell(cell: &CellRuns<'_>, arm: Option<&Arm>, servers: u32, rules: &Rules) -> Cell {
     let metrics: Vec<MetricSummary> =
         Measure::ALL.into_iter().filter_map(|measure| summarise_metric(&cell.runs, measure)).collect();
     let growth: Vec<f64> =
@@ -53,11 +58,20 @@ pub fn summarise_cell(cell: &CellRuns<'_>, arm: Option<&Arm>, servers: u32) -> C
         money: arm
             .and_then(|arm| arm.price.as_ref())
             .and_then(|price| money::cost_of_cell(price, servers, &cell.runs, &metrics)),
+        energy_cost: rules.electricity.as_ref().and_then(|price| energy_cost(price, &metrics)),
         metrics,
         overloaded_runs: count(overloaded),
         latency_growth: stats::median(&growth),
         drift: drift(&cell.runs),
     }
+}
+
+fn energy_cost(price: &Electricity, metrics: &[MetricSummary]) -> Option<EnergyCost> {
+    let of = |measure: Measure| metrics.iter().find(|metric| metric.metric == measure)?.median;
+    Some(EnergyCost {
+        per_million_output_tokens: money::energy_cost(price.per_kwh, of(Measure::JoulesPerOutputToken)?)?,
+        currency: price.currency.clone(),
+    })
 }
 
 /// A metric over runs; `None` when there is no run at all.

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     metrics::Measure,
-    stats::{self, Bootstrap, Effect, Observations, Options, PValue, effect::Pair},
+    stats::{self, Effect, Observations, Options, PValue, effect::Pair},
 };
 
 /// The router that others are compared with: the first that takes servers in turn, directly or by policy; else the
@@ -47,11 +47,10 @@ pub fn contrasts(
     arms: &[String],
     routers: &[String],
     cells: &[CellRuns<'_>],
-    bootstrap: &Bootstrap,
+    options: Options<'_>,
     parity_broken: impl Fn(&str, &str) -> Vec<String>,
 ) -> Vec<Contrast> {
     let baseline = baseline_router(plan, routers);
-    let options = Options { margin: stats::Margin::default(), seed: plan.seed, bootstrap };
     let servers = plan.replicas();
     let compare = |kind, numerator: (&Arm, &String), denominator: (&Arm, &String)| {
         let find = |(arm, router): (&Arm, &String)| {
@@ -181,7 +180,8 @@ fn effect(
     Some(EffectSummary { metric: measure, primary: false, figures, absent })
 }
 
-fn figures(effect: &Effect, comparable: bool) -> Figures {
+/// An effect as `summary.json` has it; of what cannot be compared the verdict says nothing.
+pub fn figures(effect: &Effect, comparable: bool) -> Figures {
     let bounds =
         |interval: stats::Interval| Bounds { low: interval.low, high: interval.high, confidence: stats::CONFIDENCE };
     Figures {

@@ -13,20 +13,26 @@ mod money;
 mod notes;
 mod parity;
 mod results;
+mod rules;
+mod sweeps;
+mod versus;
 
 pub(crate) use self::contrasts::baseline_router;
 pub use self::{
-    build::{directories_by_group, summarise},
+    build::{sources_by_group, summarise, summarise_by},
     format::{amount, number, percent_interval, signed_percent},
     headline::{comparison, headline_text},
     model::{
-        Answer, AnswerKind, ArmSummary, CampaignSummary, EvidenceCount, Note, NoteCode, ParityKind, ParityRow,
-        ParityValues, ReasonCount, RunEntry, RunState, Source, Summary, ValidityCounts,
+        Answer, AnswerKind, ArmSummary, CampaignSummary, EvidenceCount, Note, NoteCode, Occupied, ParityKind,
+        ParityRow, ParityValues, ReasonCount, RunEntry, RunState, Source, Summary, ValidityCounts,
     },
     results::{
         Bounds, Cell, CellMoney, CellName, ConditionSummary, Contrast, ContrastKind, Cost, CostChange, Difference,
-        Drift, EffectSummary, ExperimentSummary, Figures, MetricSummary, PMethod,
+        Drift, EffectSummary, EnergyCost, ExperimentSummary, Figures, MetricSummary, PMethod,
     },
+    rules::{Electricity, Rules},
+    sweeps::{Choice, KneeContrast, KneeSummary, LoadSweep, Settings, calibrations, grouped},
+    versus::{Changed, ChangedEffect, Versus, VersusCell, VersusCondition},
 };
 
 /// The JSON schema of `summary.json`.

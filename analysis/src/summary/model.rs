@@ -1,10 +1,14 @@
 //! The types of `summary.json`: campaigns, their answers, arms and runs.
 
+use rust_decimal::Decimal;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use teebench_api::{campaign::Tee, files::evidence::EvidenceLevel};
 
-use super::results::{CellName, ExperimentSummary};
+use super::{
+    results::{CellName, ExperimentSummary},
+    versus::Versus,
+};
 
 /// Results of one or more campaigns.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
@@ -17,6 +21,9 @@ pub struct Summary {
     pub simulated: bool,
     /// The campaigns, one for each plan.
     pub campaigns: Vec<CampaignSummary>,
+    /// Each further campaign compared with the first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub versus: Vec<Versus>,
 }
 
 /// Results of one plan, from one or more directories.
@@ -137,6 +144,30 @@ pub struct ArmSummary {
     pub gpus: Vec<String>,
     /// Engine's name and version, or versions.
     pub engines: Vec<String>,
+    /// The time that its machines were occupied, where it was written down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub occupied: Option<Occupied>,
+}
+
+/// The time that an arm's machines were occupied: booting, loading, warming up, measuring, waiting for the other arms.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+pub struct Occupied {
+    /// From each start of the servers to their stop, in seconds.
+    pub seconds: f64,
+    /// From each start to the first token, in seconds: a cost as well, and a larger one of confidential machines.
+    pub starting_seconds: f64,
+    /// How often the servers were started.
+    pub starts: u32,
+    /// Windows of the runs that count, in seconds.
+    pub measured_seconds: f64,
+    /// What the arm's machines cost in that time, when it has a price.
+    #[schemars(with = "Option<String>")]
+    pub cost: Option<Decimal>,
+    /// What they cost in an hour, idle or not.
+    #[schemars(with = "Option<String>")]
+    pub per_hour: Option<Decimal>,
+    /// Currency of both.
+    pub currency: Option<String>,
 }
 
 /// Runs of one evidence level.

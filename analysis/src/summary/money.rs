@@ -1,10 +1,16 @@
 //! What a cell costs: decimals throughout, and the measured windows only.
 
 use rust_decimal::{Decimal, prelude::FromPrimitive as _};
-use teebench_api::campaign::{Arm, Price};
+use teebench_api::{
+    campaign::{Arm, Price},
+    files::boots::{self, occupied_milliseconds, starting_milliseconds},
+};
 
-use super::{CellMoney, Cost, CostChange, Figures, MetricSummary, counted::CountedRun};
-use crate::metrics::Measure;
+use super::{CellMoney, Cost, CostChange, Figures, MetricSummary, Occupied, cells::count, counted::CountedRun};
+use crate::{
+    metrics::Measure,
+    read::{Attempt, Campaign},
+};
 
 /// Significant digits of an amount that was divided by a measured rate.
 const DIGITS: u32 = 4;
@@ -53,6 +59,47 @@ pub fn cost_of_cell(
     })
 }
 
+/// The time that an arm's machines were occupied in all sources, and what it cost; `None` where no source wrote it down.
+pub fn occupied(arm: &Arm, servers: u32, sources: &[&Campaign], runs: &[CountedRun<'_>]) -> Option<Occupied> {
+    let (mut occupied, mut starting, mut starts) = (0, 0, 0);
+    for source in sources {
+        // What is still up is counted to the last sign of life.
+        let finished = source.runs.iter().filter_map(|run| match &run.content {
+            Attempt::Read(read) => Some(read.file.finished_at),
+            Attempt::Uncommitted | Attempt::Unusable { .. } => None,
+        });
+        let Some(now) = source.boots.iter().map(|entry| entry.at).chain(finished).max() else { continue };
+        occupied += occupied_milliseconds(&source.boots, &arm.name, now);
+        starting += starting_milliseconds(&source.boots, &arm.name, now);
+        starts += boots::starts(&source.boots, &arm.name);
+    }
+    if starts == 0 {
+        return None;
+    }
+    let per_hour = arm.price.as_ref().and_then(|price| per_hour(price, servers));
+    let hours = Decimal::from(occupied) / Decimal::from(3_600_000);
+    Some(Occupied {
+        seconds: occupied as f64 / 1e3,
+        starting_seconds: starting as f64 / 1e3,
+        starts: count(starts),
+        measured_seconds: runs.iter().filter(|run| run.id.arm == arm.name).map(|run| run.metrics.duration_s).sum(),
+        cost: per_hour.map(|per_hour| (per_hour * hours).round_dp(PLACES)),
+        per_hour,
+        currency: arm.price.as_ref().map(|price| price.currency.clone()),
+    })
+}
+
+/// The cost of energy for each million of `joules` apiece, at a price for a kilowatt-hour.
+pub fn energy_cost(per_kwh: Decimal, joules: f64) -> Option<Decimal> {
+    let kilowatt_hours = Decimal::from_f64(joules)?.checked_mul(Decimal::from(1_000_000))? / Decimal::from(3_600_000);
+    per_kwh.checked_mul(kilowatt_hours)?.round_sf(DIGITS)
+}
+
+/// The cost of a million at a rate per second.
+pub fn per_million(price: &Price, servers: u32, rate: f64) -> Option<Decimal> {
+    cost_at(per_hour(price, servers)?, rate, 1_000_000)
+}
+
 /// The cost of `many` at a rate per second.
 fn cost_at(per_hour: Decimal, rate: f64, many: u32) -> Option<Decimal> {
     let per_hour_made = Decimal::from_f64(rate).filter(|rate| !rate.is_zero())?.checked_mul(Decimal::from(3600))?;
@@ -84,6 +131,11 @@ mod tests {
     fn a_million_tokens_at_a_thousand_a_second_take_the_price_of_1000_seconds() {
         let cost = cost_at("7.20".parse().unwrap(), 1000.0, 1_000_000).unwrap();
         assert_eq!(cost, "2".parse().unwrap());
+    }
+
+    #[test]
+    fn a_joule_a_token_is_a_million_joules_for_a_million_tokens() {
+        assert_eq!(energy_cost("0.36".parse().unwrap(), 1.0), Some("0.1".parse().unwrap()));
     }
 
     #[test]

@@ -7,7 +7,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use teebench_api::campaign::Until;
 
-use super::model::Note;
+use super::{
+    model::Note,
+    sweeps::{Choice, KneeContrast, KneeSummary, Settings},
+};
 use crate::metrics::Measure;
 
 /// One experiment.
@@ -21,6 +24,15 @@ pub struct ExperimentSummary {
     pub until: Option<Until>,
     /// Its conditions.
     pub conditions: Vec<ConditionSummary>,
+    /// Knees of its sweeps over requests in flight.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub knees: Vec<KneeSummary>,
+    /// Arms compared at their knees.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub knee_contrasts: Vec<KneeContrast>,
+    /// What its calibrations of max-num-seqs choose.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub choices: Vec<Choice>,
 }
 
 /// One condition: model, engine settings and load.
@@ -34,6 +46,8 @@ pub struct ConditionSummary {
     pub model: String,
     /// How requests arrive, in words.
     pub load: String,
+    /// The settings in which it may differ from the experiment's other conditions.
+    pub settings: Settings,
     /// Arms by routers.
     pub cells: Vec<Cell>,
     /// Comparisons of cells.
@@ -54,6 +68,9 @@ pub struct Cell {
     pub metrics: Vec<MetricSummary>,
     /// Its cost, when the arm has a price.
     pub money: Option<CellMoney>,
+    /// What its energy costs, when a price of energy is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub energy_cost: Option<EnergyCost>,
     /// Runs in which arrivals outran completions.
     pub overloaded_runs: u32,
     /// Median over runs of how much longer the last quarter's requests took than the first quarter's (open loop only).
@@ -142,6 +159,16 @@ pub struct Cost {
     /// At the lower end of throughput.
     #[schemars(with = "Option<String>")]
     pub high: Option<Decimal>,
+}
+
+/// What energy costs, apart from the machines' price, which often has it in already.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+pub struct EnergyCost {
+    /// At the median of the joules for each output token.
+    #[schemars(with = "String")]
+    pub per_million_output_tokens: Decimal,
+    /// Its currency.
+    pub currency: String,
 }
 
 /// A trend over repetitions.

@@ -1,5 +1,6 @@
 //! Files that one part writes and another reads: one type each, so that both sides agree.
 
+pub mod boots;
 pub mod client;
 pub mod energy;
 pub mod epoch;

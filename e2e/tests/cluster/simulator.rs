@@ -267,11 +267,11 @@ async fn a_fetched_tree_is_that_of_a_local_run() -> anyhow::Result<()> {
     .await
 }
 
-/// Paths of a campaign's files without the identities of GPUs, which differ from run to run, and without logs and the
-/// lock, which local processes leave: in a cluster logs stay with the pods.
+/// Paths of a campaign's files without the identities of GPUs, which differ from run to run, and without what local
+/// processes work with: their lock, and the logs of whole boots, which in a cluster are the pods' own.
 fn shape(root: &Path) -> anyhow::Result<BTreeSet<String>> {
     let mut paths = BTreeSet::new();
-    for path in files(root, root)?.into_iter().filter(|path| !path.ends_with(".log") && path != ".lock") {
+    for path in files(root, root)?.into_iter().filter(|path| !path.starts_with("logs/") && path != ".lock") {
         let words: Vec<String> = path
             .split('/')
             .map(|word| match word.split_once("GPU-") {

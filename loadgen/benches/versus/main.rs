@@ -4,7 +4,7 @@
 //! else the machine does strikes all of them, and the table gives medians over the repetitions with their ratios. Clients
 //! from PyPI are measured when a variable names their command: `VERSUS_VLLM`, `VERSUS_AIPERF`, `VERSUS_GUIDELLM`; the
 //! README beside this crate says how they are installed. `VERSUS_REPETITIONS` (3) and `VERSUS_SCALE` (1.0, of the number
-//! of requests) shorten a look.
+//! of requests) shorten a look, and `VERSUS_ONLY`, a part of titles, leaves the other comparisons out.
 
 #![allow(missing_docs, reason = "a program")]
 
@@ -56,7 +56,8 @@ fn compare() -> anyhow::Result<()> {
     let directory = env::temp_dir().join(format!("versus-{}", std::process::id()));
     std::fs::create_dir_all(&directory)?;
     let clients = Client::available(&directory)?;
-    for scenario in Scenario::all(scale) {
+    let only = env::var("VERSUS_ONLY").unwrap_or_default();
+    for scenario in Scenario::all(scale).into_iter().filter(|scenario| scenario.title().contains(&only)) {
         scenario.run(&clients, repetitions, &directory)?;
     }
     std::fs::remove_dir_all(&directory)?;

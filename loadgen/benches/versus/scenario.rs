@@ -115,10 +115,15 @@ impl Scenario {
         ]
     }
 
-    /// Runs the clients in turn, so many times, and prints the medians.
+    pub fn title(&self) -> &'static str {
+        self.title
+    }
+
+    /// Runs the clients in turn, so many times, and prints the medians and their ratios to the first client's.
     pub fn run(&self, clients: &[Client], repetitions: usize, directory: &Path) -> anyhow::Result<()> {
         let clients: Vec<&Client> = clients.iter().filter(|client| (self.takes_part)(client)).collect();
-        let mut figures: Vec<Vec<Figures>> = clients.iter().map(|_| Vec::new()).collect();
+        // Of each client one entry for each repetition, `None` where it failed.
+        let mut figures: Vec<Vec<Option<Figures>>> = clients.iter().map(|_| Vec::new()).collect();
         let mut late_us = Vec::new();
         for _ in 0..repetitions {
             for (client, figures) in clients.iter().zip(&mut figures) {
@@ -126,32 +131,28 @@ impl Scenario {
                 let server = Server::start(self)?;
                 let measured = client.measure(&server.base_url, &self.load, directory);
                 late_us.push(server.late_p99_us()?);
-                match measured {
-                    Ok(measured) => figures.push(measured),
-                    Err(error) => eprintln!("{}: {error:#}", client.name()),
-                }
+                figures.push(measured.inspect_err(|error| eprintln!("{}: {error:#}", client.name())).ok());
             }
         }
         println!("\n{}", self.title);
         print!("{:<34}{:>10}", "", "goal");
-        clients.iter().for_each(|client| print!("{:>30}", client.name()));
+        clients.iter().for_each(|client| print!("{:>36}", client.name()));
         println!();
         for row in self.rows {
             print!("{:<34}{:>10}", row.name, row.goal);
-            for figures in &figures {
-                let mut values: Vec<f64> = figures.iter().filter_map(|figures| (row.figure)(figures, self)).collect();
-                values.sort_unstable_by(f64::total_cmp);
-                let cell = values.get(values.len() / 2).map_or_else(
-                    || "-".to_owned(),
-                    |median| format!("{} ({}-{})", brief(*median), brief(values[0]), brief(values[values.len() - 1])),
-                );
-                print!("{cell:>30}");
+            let values: Vec<Vec<Option<f64>>> = figures
+                .iter()
+                .map(|of_client| of_client.iter().map(|figures| (row.figure)(figures.as_ref()?, self)).collect())
+                .collect();
+            for (number, of_client) in values.iter().enumerate() {
+                let first = values.first().filter(|_| number > 0);
+                print!("{:>36}", cell(of_client, first.map(Vec::as_slice)));
             }
             println!();
         }
         late_us.sort_unstable();
         println!(
-            "{:<44}{:>18}",
+            "{:<44}{:>36}",
             "the server's own lateness p99, worst (ms)",
             late_us.last().map_or(0.0, |&us| us as f64 / 1e3)
         );
@@ -167,12 +168,35 @@ impl Scenario {
     }
 }
 
+/// The median with the least and the greatest value, and the median of the ratios to another client's values, each to
+/// that of the same repetition: what the machine did meanwhile struck both.
+fn cell(values: &[Option<f64>], others: Option<&[Option<f64>]>) -> String {
+    let known = sorted(values.iter().flatten().copied());
+    let Some(median) = median_of_sorted(&known) else { return "-".to_owned() };
+    let range = format!("{} ({}-{})", brief(median), brief(known[0]), brief(known[known.len() - 1]));
+    let ratios = values.iter().zip(others.unwrap_or_default()).filter_map(|(value, other)| Some((*value)? / (*other)?));
+    match median_of_sorted(&sorted(ratios)) {
+        Some(ratio) => format!("{range} x{}", brief(ratio)),
+        None => range,
+    }
+}
+
+fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_unstable_by(f64::total_cmp);
+    values
+}
+
+fn median_of_sorted(sorted: &[f64]) -> Option<f64> {
+    sorted.get(sorted.len() / 2).copied()
+}
+
 /// A number with as many digits as tell something.
 fn brief(value: f64) -> String {
     match value.abs() {
         10_000.0.. => format!("{:.0}k", value / 1e3),
         100.0.. => format!("{value:.0}"),
-        1.0.. => format!("{value:.1}"),
+        1.0.. => format!("{value:.2}"),
         _ => format!("{value:.3}"),
     }
 }

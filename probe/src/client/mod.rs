@@ -8,7 +8,7 @@ use teebench_api::files::evidence::{Environment, Evidence, NonceDocument};
 
 use crate::clock;
 use crate::energy::ClockOffset;
-use crate::http::wire::{Clock, CpuPackages, Engine, ErrorBody, Gpus, Health};
+use crate::http::wire::{Clock, CpuPackages, Engine, ErrorBody, Gpus, Health, LogFile, Logs};
 use crate::sampler::Sample;
 
 /// Most answers are small and immediate; the driver's calls behind some take a second at worst.
@@ -190,6 +190,26 @@ impl ProbeClient {
         let response = self.exchange(&url, self.client.post(url.clone()).json(nonce)).await?;
         let body = body(&url, accepted(&url, response).await?).await?;
         parse(&url, &body)
+    }
+
+    /// The logs in the probe's log folder.
+    ///
+    /// # Errors
+    /// When the probe does not answer.
+    pub async fn logs(&self) -> Result<Vec<LogFile>> {
+        let Logs { logs } = self.get("/logs", &[]).await?;
+        Ok(logs)
+    }
+
+    /// At most 1 MiB of a log from a byte on.
+    ///
+    /// # Errors
+    /// When the probe does not answer, or has no such log.
+    pub async fn log_part(&self, name: &str, from: u64) -> Result<bytes::Bytes> {
+        let mut url = self.url("/logs", &[("from", &from.to_string())]);
+        url.path_segments_mut().expect("an http address is a base").push(name);
+        let response = self.exchange(&url, self.client.get(url.clone())).await?;
+        body(&url, accepted(&url, response).await?).await
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, &str)]) -> Result<T> {

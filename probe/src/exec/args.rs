@@ -35,6 +35,10 @@ pub struct ExecArgs {
     /// own go.
     #[arg(long, value_name = "DIR")]
     pub log_dir: Option<PathBuf>,
+    /// Write the engine's output to the log folder and also where the probe's own goes. Of each log the last 16 MiB are
+    /// kept.
+    #[arg(long, requires = "log_dir")]
+    pub log_echo: bool,
     /// Time between two samples, in milliseconds.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(10..=60_000))]
     interval_ms: u64,

@@ -3,9 +3,10 @@
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::{File, OpenOptions};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -13,6 +14,8 @@ use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpid, getppid};
+
+use super::output::{self, Output};
 
 /// How long killed processes may take to be gone; one that hangs in the kernel is left to it.
 const REAPING: Duration = Duration::from_secs(10);
@@ -86,6 +89,8 @@ pub(super) struct Engine {
     group: Pid,
     /// The only child that is not the engine's.
     guardian: Pid,
+    /// Its output, when it is passed on.
+    output: Option<Output>,
 }
 
 impl Engine {
@@ -94,12 +99,20 @@ impl Engine {
     pub(super) fn start(
         (program, arguments): (&OsStr, &[OsString]),
         log_dir: Option<&Path>,
+        echo: bool,
         guardian: Pid,
     ) -> Result<Self, StartError> {
         let mut command = Command::new(program);
         command.args(arguments).stdin(Stdio::null()).process_group(0);
+        let mut logs = None;
         if let Some(folder) = log_dir {
-            command.stdout(log(folder, "engine.stdout.log")?).stderr(log(folder, "engine.stderr.log")?);
+            let (stdout, stderr) = (log(folder, "engine.stdout.log")?, log(folder, "engine.stderr.log")?);
+            if echo {
+                command.stdout(Stdio::piped()).stderr(Stdio::piped());
+                logs = Some((stdout, stderr));
+            } else {
+                command.stdout(stdout).stderr(stderr);
+            }
         }
         let probe = getpid();
         let tie_to_the_probe = move || {
@@ -110,10 +123,16 @@ impl Engine {
         // SAFETY: between fork and exec only prctl and getppid are called, which are safe there, and nothing is
         // allocated.
         unsafe { command.pre_exec(tie_to_the_probe) };
-        let child = command.spawn().map_err(|source| StartError::Command { program: program.to_owned(), source })?;
+        let fail = |source| StartError::Command { program: program.to_owned(), source };
+        let mut child = command.spawn().map_err(fail)?;
         let pid = i32::try_from(child.id()).expect("the kernel's process ids are below 2^22");
         tracing::info!(pid, program = %program.display(), "engine started");
-        Ok(Self { group: Pid::from_raw(pid), guardian })
+        let mut engine = Self { group: Pid::from_raw(pid), guardian, output: None };
+        if let Some(logs) = logs {
+            engine.output =
+                Some(pass_on(&mut child, logs).inspect_err(|_| engine.signal(Signal::SIGKILL)).map_err(fail)?);
+        }
+        Ok(engine)
     }
 
     /// The engine's process id and its group's.
@@ -175,7 +194,19 @@ impl Engine {
         if reaped.await.is_err() {
             tracing::warn!("a process that the engine left behind does not end");
         }
+        if let Some(output) = &mut self.output {
+            output.drained().await;
+        }
     }
+}
+
+fn pass_on(child: &mut Child, (stdout_log, stderr_log): (File, File)) -> std::io::Result<Output> {
+    let (out, err) = (child.stdout.take(), child.stderr.take());
+    let (out, err) = (out.expect("it was asked for"), err.expect("it was asked for"));
+    Output::pass_on([
+        (OwnedFd::from(out).into(), stdout_log, output::own(&std::io::stdout())?),
+        (OwnedFd::from(err).into(), stderr_log, output::own(&std::io::stderr())?),
+    ])
 }
 
 fn log(folder: &Path, name: &str) -> Result<File, StartError> {

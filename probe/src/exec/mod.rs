@@ -12,6 +12,7 @@
 mod args;
 mod engine;
 mod guardian;
+mod output;
 mod parent;
 mod readiness;
 
@@ -37,6 +38,7 @@ use crate::cli::bad_input;
 use crate::environment::Machine;
 use crate::gpu;
 use crate::http::{self, Probe, Service};
+use crate::logs::LogFolder;
 use crate::rapl::{self, PackageSampler};
 use crate::sampler::Sampler;
 
@@ -88,7 +90,8 @@ async fn supervise(
     // Signals count from before the engine's start, so that none that follows is lost.
     let mut signals = Signals::listen()?;
     let started = Started::now();
-    let mut engine = match engine::Engine::start(args.command(), args.log_dir.as_deref(), guardian.pid()) {
+    let started_engine = engine::Engine::start(args.command(), args.log_dir.as_deref(), args.log_echo, guardian.pid());
+    let mut engine = match started_engine {
         Ok(engine) => engine,
         Err(error) => return Ok(bad_input(error)),
     };
@@ -107,6 +110,7 @@ async fn supervise(
         readiness,
         started_unix_ns: started.unix_ns,
         service,
+        logs: LogFolder::new(args.log_dir.clone()),
         node: args.node_hints(),
     });
     http::announce(&listener)?;

@@ -14,6 +14,8 @@
 //! | `GET /cpu/samples?package&from&to` | samples of one package as lines of JSON |
 //! | `GET /environment` | what the machine is |
 //! | `POST /evidence` | evidence bound to the nonce document in the body |
+//! | `GET /logs` | the logs in the log folder and how long they are |
+//! | `GET /logs/NAME?from` | at most 1 MiB of one from a byte on |
 //! | `GET /metrics` | gauges and counters for Prometheus |
 //!
 //! Times are nanoseconds since the Unix epoch; a range holds `from` and not `to`. No handler waits for the sampler.
@@ -21,6 +23,7 @@
 mod cpu;
 mod error;
 mod health;
+mod logs;
 mod machine;
 mod metrics;
 mod samples;
@@ -41,6 +44,7 @@ pub use service::Service;
 use crate::environment::Machine;
 use crate::evidence::NodeHints;
 use crate::exec::{EngineState, Readiness};
+use crate::logs::LogFolder;
 use crate::rapl::PackageSampler;
 use crate::sampler::Sampler;
 
@@ -63,6 +67,8 @@ pub struct Probe {
     pub started_unix_ns: u64,
     /// How the engine is asked.
     pub service: Service,
+    /// What the engine and its neighbours wrote.
+    pub logs: LogFolder,
     /// What the scheduler knew of the node.
     pub node: NodeHints,
 }
@@ -82,6 +88,8 @@ pub fn router(probe: Arc<Probe>) -> Router {
         .route("/cpu/samples", get(cpu::samples))
         .route("/environment", get(machine::environment))
         .route("/evidence", post(machine::evidence))
+        .route("/logs", get(logs::list))
+        .route("/logs/{name}", get(logs::part))
         .route("/metrics", get(metrics::metrics))
         .layer(DefaultBodyLimit::max(MAXIMUM_BODY_BYTES))
         .with_state(probe)

@@ -38,10 +38,19 @@ async fn spawn(router: Router) -> SocketAddr {
 }
 
 async fn start(source: Arc<dyn GpuSource>, engine_url: Option<&str>) -> Server {
-    start_with(source, engine_url, PackageSampler::absent("not asked for")).await
+    start_with(source, engine_url, PackageSampler::absent("not asked for"), LogFolder::default()).await
 }
 
-async fn start_with(source: Arc<dyn GpuSource>, engine_url: Option<&str>, packages: PackageSampler) -> Server {
+async fn start_with_logs(source: Arc<dyn GpuSource>, engine_url: Option<&str>, logs: LogFolder) -> Server {
+    start_with(source, engine_url, PackageSampler::absent("not asked for"), logs).await
+}
+
+async fn start_with(
+    source: Arc<dyn GpuSource>,
+    engine_url: Option<&str>,
+    packages: PackageSampler,
+    logs: LogFolder,
+) -> Server {
     let (engine, states) = watch::channel(EngineState::Running { pid: 4711 });
     let (readiness, seen) = watch::channel(Readiness::Waiting { reason: "it loads".to_owned() });
     let pace = Pace::keeping(Duration::from_millis(10), Duration::from_millis(500), Duration::from_secs(1_000));
@@ -53,6 +62,7 @@ async fn start_with(source: Arc<dyn GpuSource>, engine_url: Option<&str>, packag
         readiness: seen,
         started_unix_ns: 1_700_000_000_000_000_000,
         service: Service::new("vllm", engine_url, Some("llama")).unwrap(),
+        logs,
         node: NodeHints::default(),
     });
     let address = spawn(router(Arc::clone(&probe))).await;
@@ -146,7 +156,7 @@ async fn cpu_packages_are_served_by_name_and_their_absence_with_its_reason() {
     zone(powercap.path(), "intel-rapl:0", "package-0", 1_000);
     let found = rapl::packages(powercap.path()).unwrap();
     let packages = PackageSampler::start(found, Duration::from_millis(5), Duration::from_secs(100)).unwrap();
-    let server = start_with(Arc::new(Absent::new("none")), None, packages).await;
+    let server = start_with(Arc::new(Absent::new("none")), None, packages, LogFolder::default()).await;
     assert_eq!(server.client.cpu_packages().await.unwrap().packages, ["package-0"]);
     let deadline = Instant::now() + Duration::from_secs(20);
     let samples = loop {
@@ -216,6 +226,45 @@ async fn metrics_carry_the_last_readings() {
     let (_, text, _) = server.text("/metrics").await;
     let line = format!("teebench_probe_gpu_power_watts{{gpu=\"{}\"}} 123.5", fixture::UUID);
     assert!(text.contains(&line), "{text}");
+}
+
+#[tokio::test]
+async fn logs_are_listed_with_their_lengths_and_read_in_parts() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("engine.stderr.log"), "first\nsecond\n").unwrap();
+    std::fs::write(folder.path().join("router.log"), vec![b'.'; (1 << 20) + 7]).unwrap();
+    std::fs::create_dir(folder.path().join("folder")).unwrap();
+    let logs = LogFolder::new(Some(folder.path().to_owned()));
+    let server = start_with_logs(Arc::new(Absent::new("none")), None, logs).await;
+    let listed = server.client.logs().await.unwrap();
+    let listed: Vec<_> = listed.iter().map(|log| (log.name.as_str(), log.bytes)).collect();
+    assert_eq!(listed, [("engine.stderr.log", 13), ("router.log", (1 << 20) + 7)]);
+    assert_eq!(server.client.log_part("engine.stderr.log", 6).await.unwrap(), "second\n");
+    assert_eq!(server.client.log_part("engine.stderr.log", 99).await.unwrap(), "");
+    assert_eq!(server.client.log_part("router.log", 0).await.unwrap().len(), 1 << 20);
+}
+
+#[rstest]
+#[case::absent("absent.log")]
+#[case::outside("../outside.log")]
+#[case::absolute("/etc/hostname")]
+#[case::a_folder("folder")]
+#[case::the_folder_itself("")]
+#[tokio::test]
+async fn nothing_but_the_logs_of_the_folder_is_given(#[case] name: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let logs = folder.path().join("logs");
+    std::fs::create_dir_all(logs.join("folder")).unwrap();
+    std::fs::write(folder.path().join("outside.log"), "secret").unwrap();
+    let server = start_with_logs(Arc::new(Absent::new("none")), None, LogFolder::new(Some(logs))).await;
+    let error = server.client.log_part(name, 0).await.unwrap_err();
+    assert!(matches!(error, ClientError::Refused { status: 404, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_probe_without_a_log_folder_has_no_logs() {
+    let server = start(Arc::new(Absent::new("none")), None).await;
+    assert!(server.client.logs().await.unwrap().is_empty());
 }
 
 #[tokio::test]

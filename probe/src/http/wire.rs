@@ -111,6 +111,24 @@ pub struct Ready {
     pub ready_seconds: f64,
 }
 
+/// Answer of `/logs`.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub struct Logs {
+    /// The logs, by name.
+    pub logs: Vec<LogFile>,
+}
+
+/// One of the logs beside the probe.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub struct LogFile {
+    /// Its name in the log folder.
+    pub name: String,
+    /// Its length.
+    pub bytes: u64,
+}
+
 /// Body of a refusal.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]

@@ -97,7 +97,7 @@ impl Engine {
             let state = &self.workers[worker.at()];
             if eligible.allows(worker, state) && self.has_free_slot(state) {
                 let ahead = state.load().in_flight;
-                let backlog_ms = rates.backlog_ms(state.awaited_tokens());
+                let backlog_ms = rates.backlog_ms(state.load().awaited_tokens);
                 let usual_ms = rates.wait_ms(ahead) + backlog_ms;
                 // A worker is slow when one feels it; on answers of a few milliseconds a ratio tells of chance.
                 let slower_ms = Some(usual_ms * (state.pace(now) - 1.0)).filter(|ms| *ms > SLOW_MS);

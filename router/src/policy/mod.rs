@@ -17,7 +17,7 @@ use std::time::Duration;
 use teebench_api::policy::Reputation;
 
 use self::expected::Candidate;
-use self::rates::{FirstToken, Rates};
+use self::rates::Rates;
 use self::settings::{Mode, PolicySettings, TreeSettings};
 use self::worker::{Ewma, Expected, Load, WorkerState};
 use crate::tree::chunk::ChunkPlan;
@@ -25,6 +25,7 @@ use crate::tree::replica::{Delta, Generation, Replica};
 use crate::tree::{HashRadixTree, PrefixMatch, WorkerIndex};
 
 pub use self::choose::Choice;
+pub use self::rates::FirstToken;
 
 /// What a router knows in one epoch, and the decisions it makes from it.
 #[derive(Debug)]
@@ -41,12 +42,17 @@ pub struct Engine {
     /// What answers showed that came as streams, and those that came whole: of the latter only the last byte is seen.
     streamed: Rates,
     whole: Rates,
+    /// What was learned and not told to the other routers yet.
+    lessons: Vec<Lesson>,
+    most_lessons: usize,
     /// Refilled for every decision, so that it allocates nothing.
     candidates: Vec<Candidate>,
     /// Sum of all workers' placements.
     placements: f64,
     /// Whose turn it is among equals.
     turn: usize,
+    /// When the first request was sent, here or by another router.
+    first_sent: Option<Duration>,
 }
 
 /// What a decision goes by.
@@ -119,7 +125,7 @@ impl Flight {
     }
 
     fn load(&self) -> Load {
-        Load { in_flight: 1, tokens: self.work.tokens() }
+        Load { in_flight: 1, tokens: self.work.tokens(), ..Load::default() }
     }
 }
 
@@ -137,6 +143,31 @@ struct Prefixes {
     found: PrefixMatch,
     gate_chunks: usize,
 }
+
+/// What one answer showed of the workers' pace. All routers learn from each other's answers: one of eight that had to find
+/// out alone where a worker is full would try it on eight times as many requests.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Lesson {
+    /// The first token came, or the whole of an answer that is no stream.
+    FirstToken {
+        /// Whose.
+        worker: WorkerIndex,
+        /// True if the answer came as a stream.
+        is_streamed: bool,
+        /// What was seen.
+        seen: FirstToken,
+    },
+    /// The last byte came.
+    Latency {
+        /// Requests that the worker had when this one was sent.
+        ahead: u32,
+        /// Time from the sending to the last byte, in milliseconds.
+        latency_ms: f64,
+    },
+}
+
+/// Lessons that wait to be told at most: more at a time would teach nothing new.
+pub const MOST_LESSONS: usize = 64;
 
 /// What was known of a prompt when its worker accepted it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -184,8 +215,11 @@ impl Engine {
             overall_latency_ms: Ewma::default(),
             streamed: Rates::default(),
             whole: Rates::default(),
+            lessons: Vec::new(),
+            most_lessons: if routers > 1 { MOST_LESSONS } else { 0 },
             candidates: Vec::new(),
             placements: 0.0,
+            first_sent: None,
         }
     }
 
@@ -205,6 +239,7 @@ impl Engine {
         }
         engine.placements = engine.workers.iter().map(|state| state.placements).sum();
         engine.overall_latency_ms = self.overall_latency_ms;
+        engine.first_sent = self.first_sent;
         engine.streamed = self.streamed.clone();
         engine.whole = self.whole.clone();
         if let (Some(old), Some(new)) = (&self.prefixes, &mut engine.prefixes) {
@@ -248,9 +283,10 @@ impl Engine {
             None => (0, true),
         };
         self.note_placement(worker, if is_new { 1.0 } else { PLACEMENT_OF_A_HIT });
+        self.note_under_way(now);
         let ahead = self.workers[worker.at()].load().in_flight;
         let missing_tokens = prompt.work.prompt_tokens - prompt.tokens_of(held_chunks);
-        let tokens_ahead = self.workers[worker.at()].awaited_tokens();
+        let tokens_ahead = self.workers[worker.at()].load().awaited_tokens;
         let rates = self.rates(true);
         let expected_ms = rates.wait_ms(ahead) + rates.backlog_ms(tokens_ahead + missing_tokens);
         let expected = Expected { due: now + Duration::from_secs_f64(expected_ms / 1000.0), tokens: missing_tokens };
@@ -267,7 +303,7 @@ impl Engine {
         if let Some(awaited) = flight.awaited {
             state.no_longer_await(awaited);
         }
-        observe(&mut self.streamed, state, flight, now);
+        self.learn_from(flight, true, now);
     }
 
     /// Returns the slot of a request, however it ended.
@@ -304,10 +340,48 @@ impl Engine {
         state.latency_ms.observe(latency_ms);
         self.overall_latency_ms.observe(latency_ms);
         if !flight.work.is_streamed {
-            observe(&mut self.whole, state, flight, now);
+            self.learn_from(flight, false, now);
         }
-        self.streamed.note_latency(flight.ahead, latency_ms);
-        self.whole.note_latency(flight.ahead, latency_ms);
+        self.tell(Lesson::Latency { ahead: flight.ahead, latency_ms }, now);
+    }
+
+    fn learn_from(&mut self, flight: &Flight, is_streamed: bool, now: Duration) {
+        let Flight { worker, work: _, ahead, missing_tokens, tokens_ahead, sent, awaited: _ } = *flight;
+        let elapsed_ms = now.saturating_sub(sent).as_secs_f64() * 1000.0;
+        let seen = FirstToken { ahead, computed_tokens: missing_tokens + tokens_ahead, elapsed_ms };
+        self.tell(Lesson::FirstToken { worker, is_streamed, seen }, now);
+    }
+
+    fn tell(&mut self, lesson: Lesson, now: Duration) {
+        self.learn(&lesson, now);
+        if self.lessons.len() < self.most_lessons {
+            self.lessons.push(lesson);
+        }
+    }
+
+    /// Learns from an answer, one's own or another router's.
+    pub fn learn(&mut self, lesson: &Lesson, now: Duration) {
+        match *lesson {
+            Lesson::FirstToken { worker, is_streamed, seen } => {
+                let rates = if is_streamed { &mut self.streamed } else { &mut self.whole };
+                if !rates.is_empty()
+                    && let Some(state) = self.workers.get_mut(worker.at())
+                {
+                    let expected_ms = rates.wait_ms(seen.ahead) + rates.backlog_ms(seen.computed_tokens);
+                    state.observe_pace(seen.elapsed_ms, expected_ms, now);
+                }
+                rates.observe(seen);
+            }
+            Lesson::Latency { ahead, latency_ms } => {
+                self.streamed.note_latency(ahead, latency_ms);
+                self.whole.note_latency(ahead, latency_ms);
+            }
+        }
+    }
+
+    /// What this router learned since the last call, for the others; of much, the first.
+    pub fn take_lessons(&mut self) -> Vec<Lesson> {
+        std::mem::take(&mut self.lessons)
     }
 
     /// Notes a request that `worker` failed.
@@ -338,8 +412,19 @@ impl Engine {
         self.workers[worker.at()].reinstate();
     }
 
+    /// Notes that requests are under way, here or at another router.
+    fn note_under_way(&mut self, now: Duration) {
+        let first_sent = *self.first_sent.get_or_insert(now);
+        let age_ms = now.saturating_sub(first_sent).as_secs_f64() * 1000.0;
+        self.streamed.note_age(age_ms);
+        self.whole.note_age(age_ms);
+    }
+
     /// Replaces what another router said of its load on `worker`.
-    pub fn replace_load_of_others(&mut self, worker: WorkerIndex, before: Load, now: Load) {
+    pub fn replace_load_of_others(&mut self, worker: WorkerIndex, before: Load, now: Load, at: Duration) {
+        if now.in_flight > 0 {
+            self.note_under_way(at);
+        }
         if let Some(state) = self.workers.get_mut(worker.at()) {
             state.others = state.others.minus(before).plus(now);
         }
@@ -377,14 +462,3 @@ const PLACEMENTS_KEPT: f64 = 64.0;
 /// What a request counts whose prefix its worker held, where one with a new prefix counts 1: a prefix draws more requests
 /// after it, and what many share is not known as such from the first request on.
 const PLACEMENT_OF_A_HIT: f64 = 0.5;
-
-/// Learns from the time between the sending of a request and what was seen of its answer.
-fn observe(rates: &mut Rates, state: &mut WorkerState, flight: &Flight, now: Duration) {
-    let elapsed_ms = now.saturating_sub(flight.sent).as_secs_f64() * 1000.0;
-    let Flight { worker: _, work: _, ahead, missing_tokens, tokens_ahead, sent: _, awaited: _ } = *flight;
-    let computed_tokens = missing_tokens + tokens_ahead;
-    if !rates.is_empty() {
-        state.observe_pace(elapsed_ms, rates.wait_ms(ahead) + rates.backlog_ms(computed_tokens), now);
-    }
-    rates.observe(FirstToken { ahead, computed_tokens, elapsed_ms });
-}

@@ -27,7 +27,7 @@ const MEMORY: f64 = 0.98;
 const PRIOR_WAIT_MS: f64 = 0.5;
 
 /// The time to the first token of a request that met `ahead` requests at its worker.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct FirstToken {
     /// Requests that the worker had when this one was sent.
     pub ahead: u32,
@@ -63,6 +63,14 @@ impl Rates {
     /// Takes the time from the sending of a request to its last byte, in milliseconds.
     pub fn note_latency(&mut self, ahead: u32, latency_ms: f64) {
         self.waits.turn_ms.observe(latency_ms / f64::from(ahead + 1));
+    }
+
+    /// Takes that a request has been under way for so many milliseconds and none has ended yet: whoever comes behind the
+    /// first ones waits at least as long, if their worker is full with them.
+    pub fn note_age(&mut self, age_ms: f64) {
+        if self.waits.turn_ms.mean().is_none() {
+            self.waits.youngest_end_ms = age_ms;
+        }
     }
 
     /// What the tokens of a prompt that a worker does not hold cost, in milliseconds: the time that they take, and never
@@ -135,6 +143,8 @@ struct WaitCurve {
     fit: Vec<(f64, f64)>,
     /// Time after which one of the requests at a worker ends, were they evenly spread: latency over requests.
     turn_ms: Ewma,
+    /// What the first latency exceeds, before it is known.
+    youngest_end_ms: f64,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -145,7 +155,12 @@ struct Level {
 
 impl Default for WaitCurve {
     fn default() -> Self {
-        Self { seen: [Level::default(); LEVELS], fit: Vec::with_capacity(LEVELS), turn_ms: Ewma::default() }
+        Self {
+            seen: [Level::default(); LEVELS],
+            fit: Vec::with_capacity(LEVELS),
+            turn_ms: Ewma::default(),
+            youngest_end_ms: 0.0,
+        }
     }
 }
 
@@ -181,7 +196,7 @@ impl WaitCurve {
 
     fn at(&self, ahead: u32) -> f64 {
         let ahead = f64::from(ahead);
-        let (Some(first), Some(last)) = (self.fit.first(), self.fit.last()) else { return ahead * PRIOR_WAIT_MS };
+        let (Some(first), Some(last)) = (self.fit.first(), self.fit.last()) else { return ahead * self.slope() };
         if ahead <= first.0 {
             return first.1;
         }
@@ -197,7 +212,7 @@ impl WaitCurve {
     /// until another one ends. Trying it out on a few requests would be their long tail; where all workers are that far,
     /// it is seen soon enough.
     fn slope(&self) -> f64 {
-        self.turn_ms.mean().unwrap_or(PRIOR_WAIT_MS).max(PRIOR_WAIT_MS)
+        self.turn_ms.mean().unwrap_or(self.youngest_end_ms).max(PRIOR_WAIT_MS)
     }
 }
 

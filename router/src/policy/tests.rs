@@ -372,11 +372,11 @@ fn least_loaded_takes_the_fewest_in_flight_and_equals_in_turn() {
 #[test]
 fn the_load_of_other_routers_counts_and_can_be_taken_back() {
     let mut engine = engine(json!({"mode": "LeastLoaded"}), 2);
-    let told = Load { in_flight: 5, tokens: 500 };
-    engine.replace_load_of_others(WorkerIndex(0), Load::default(), told);
+    let told = Load { in_flight: 5, tokens: 500, ..Load::default() };
+    engine.replace_load_of_others(WorkerIndex(0), Load::default(), told, Duration::ZERO);
     assert_eq!(send(&mut engine, &[]).worker(), WorkerIndex(1));
     assert_eq!(send(&mut engine, &[]).worker(), WorkerIndex(1));
-    engine.replace_load_of_others(WorkerIndex(0), told, Load::default());
+    engine.replace_load_of_others(WorkerIndex(0), told, Load::default(), Duration::ZERO);
     assert_eq!(send(&mut engine, &[]).worker(), WorkerIndex(0));
 }
 
@@ -388,7 +388,12 @@ fn routers_share_a_workers_slots() {
     assert_eq!(choose(&mut engine, &[], &[]), Choice::WaitForAny, "all four while the other router has none");
     engine.end(&flights[0]);
     engine.end(&flights[1]);
-    engine.replace_load_of_others(WorkerIndex(0), Load::default(), Load { in_flight: 9, tokens: 900 });
+    engine.replace_load_of_others(
+        WorkerIndex(0),
+        Load::default(),
+        Load { in_flight: 9, tokens: 900, ..Load::default() },
+        Duration::ZERO,
+    );
     assert_eq!(choose(&mut engine, &[], &[]), Choice::WaitForAny, "its part is two");
     engine.end(&flights[2]);
     assert_eq!(choose(&mut engine, &[], &[]), Choice::Send(WorkerIndex(0)), "which it has, whatever the other does");
@@ -412,4 +417,40 @@ fn among_thousands_a_holder_is_found_and_new_prefixes_are_spread() {
     }
     let most = requests.iter().max().unwrap();
     assert!(*most <= 5, "one of 2,048 workers got {most} of 4,096 requests");
+}
+
+#[test]
+fn routers_learn_from_each_others_answers() {
+    let spec: RouterPolicySpec = serde_json::from_value(tree("ExpectedCost")).unwrap();
+    let settings = PolicySettings::try_from(&spec).unwrap();
+    let mut engines: Vec<Engine> = (0..2).map(|first| Engine::new(&settings, ["a", "b"], 2, first)).collect();
+    let plan = ChunkPlan::fixed(256);
+    let work = Work { prompt_tokens: 100, output_tokens: 10, is_streamed: true };
+    let prompt = Prompt { path: &[1], plan: &plan, work };
+    for _ in 0..3 {
+        let flight = engines[0].begin(WorkerIndex(0), &prompt, Duration::ZERO);
+        engines[0].first_token(&flight, Duration::from_millis(70));
+        engines[0].succeeded(&flight, Duration::from_millis(500));
+    }
+    let lessons = engines[0].take_lessons();
+    assert_eq!(lessons.len(), 6, "a first token and a latency each");
+    assert!(engines[0].take_lessons().is_empty(), "nothing is told twice");
+    for lesson in &lessons {
+        engines[1].learn(lesson, Duration::from_secs(1));
+    }
+    assert!(engines[1].take_lessons().is_empty(), "what was heard is not told on");
+    for ahead in [0, 2, 9] {
+        assert_eq!(engines[1].rates(true).wait_ms(ahead), engines[0].rates(true).wait_ms(ahead));
+    }
+}
+
+#[test]
+fn before_any_answer_ended_a_queue_is_believed_to_last_at_least_as_long_as_the_first_request_did() {
+    let mut engine = engine(tree("ExpectedCost"), 2);
+    let plan = ChunkPlan::fixed(256);
+    let prompt = Prompt { path: &[1], plan: &plan, work: Work::default() };
+    engine.begin(WorkerIndex(0), &prompt, Duration::ZERO);
+    let at_first_ms = engine.rates(true).wait_ms(4);
+    engine.begin(WorkerIndex(0), &prompt, Duration::from_millis(900));
+    assert!(engine.rates(true).wait_ms(4) >= at_first_ms + 900.0);
 }

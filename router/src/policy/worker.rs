@@ -17,22 +17,48 @@ pub struct Load {
     pub in_flight: u32,
     /// Their estimated tokens, of prompts and of outputs.
     pub tokens: u64,
+    /// Tokens of prompts that the worker computes, or will, before it comes to the next request.
+    pub awaited_tokens: u64,
+    /// Requests without a first token.
+    pub awaited: u32,
+    /// Sum of the times at which their first tokens were due, in milliseconds on this router's clock.
+    pub due_ms: i64,
 }
 
 impl Load {
-    /// Both figures added, up to their bounds.
+    /// The same load with its due times counted from `now` on, as it is told to routers with other clocks.
+    pub fn relative_to(self, now: Duration) -> Self {
+        Self { due_ms: self.due_ms.saturating_sub(self.awaited_at(now)), ..self }
+    }
+
+    /// The same load with due times that count from `now` on put on this router's clock.
+    pub fn absolute_from(self, now: Duration) -> Self {
+        Self { due_ms: self.due_ms.saturating_add(self.awaited_at(now)), ..self }
+    }
+
+    fn awaited_at(self, now: Duration) -> i64 {
+        milliseconds(now).saturating_mul(self.awaited.into())
+    }
+
+    /// All figures added, up to their bounds.
     pub fn plus(self, other: Self) -> Self {
         Self {
             in_flight: self.in_flight.saturating_add(other.in_flight),
             tokens: self.tokens.saturating_add(other.tokens),
+            awaited_tokens: self.awaited_tokens.saturating_add(other.awaited_tokens),
+            awaited: self.awaited.saturating_add(other.awaited),
+            due_ms: self.due_ms.saturating_add(other.due_ms),
         }
     }
 
-    /// Both figures subtracted, down to 0.
+    /// All figures subtracted, down to 0.
     pub fn minus(self, other: Self) -> Self {
         Self {
             in_flight: self.in_flight.saturating_sub(other.in_flight),
             tokens: self.tokens.saturating_sub(other.tokens),
+            awaited_tokens: self.awaited_tokens.saturating_sub(other.awaited_tokens),
+            awaited: self.awaited.saturating_sub(other.awaited),
+            due_ms: self.due_ms.saturating_sub(other.due_ms),
         }
     }
 }
@@ -94,6 +120,9 @@ struct Awaited {
     due: VecDeque<Option<Expected>>,
     /// Tokens of all of them.
     tokens: u64,
+    /// How many still wait, and the sum of the times at which they were due, in milliseconds.
+    count: u32,
+    due_ms: i64,
     /// Number of the first of them.
     first: u64,
 }
@@ -101,6 +130,8 @@ struct Awaited {
 impl Awaited {
     fn push(&mut self, expected: Expected) -> u64 {
         self.tokens += expected.tokens;
+        self.count += 1;
+        self.due_ms += milliseconds(expected.due);
         self.due.push_back(Some(expected));
         self.first + self.due.len() as u64 - 1
     }
@@ -109,6 +140,8 @@ impl Awaited {
         let place = number.checked_sub(self.first).and_then(|place| usize::try_from(place).ok());
         if let Some(expected) = place.and_then(|place| self.due.get_mut(place)?.take()) {
             self.tokens -= expected.tokens;
+            self.count -= 1;
+            self.due_ms -= milliseconds(expected.due);
         }
         while self.due.front() == Some(&None) {
             self.due.pop_front();
@@ -119,6 +152,10 @@ impl Awaited {
     fn oldest(&self) -> Option<Duration> {
         self.due.front().copied().flatten().map(|expected| expected.due)
     }
+}
+
+fn milliseconds(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Answers before which a worker's pace is not judged.
@@ -185,23 +222,31 @@ impl WorkerState {
 
     /// Notes that a request was sent whose first token will be seen. Returns its number.
     pub fn await_first_token(&mut self, expected: Expected) -> u64 {
-        self.awaited.push(expected)
-    }
-
-    /// Tokens of prompts that the worker computes, or will, before it comes to the next request.
-    pub fn awaited_tokens(&self) -> u64 {
-        self.awaited.tokens
+        let number = self.awaited.push(expected);
+        self.note_awaited();
+        number
     }
 
     /// Notes that the first token of the request of a number came, or that it is not waited for any more.
     pub fn no_longer_await(&mut self, number: u64) {
         self.awaited.remove(number);
+        self.note_awaited();
     }
 
-    /// How long the oldest request without a first token is overdue, in milliseconds; 0 if none is. Whoever comes now
-    /// will hardly be served sooner.
+    fn note_awaited(&mut self) {
+        let Awaited { due: _, tokens, count, due_ms, first: _ } = &self.awaited;
+        self.own = Load { awaited_tokens: *tokens, awaited: *count, due_ms: *due_ms, ..self.own };
+    }
+
+    /// How long the oldest request without a first token is overdue, in milliseconds; of the other routers' requests,
+    /// how long they are on average; 0 if none is. Whoever comes now will hardly be served sooner.
     pub fn overdue_ms(&self, now: Duration) -> f64 {
-        self.awaited.oldest().map_or(0.0, |due| now.saturating_sub(due).as_secs_f64() * 1000.0)
+        let own = self.awaited.oldest().map_or(0.0, |due| now.saturating_sub(due).as_secs_f64() * 1000.0);
+        if self.others.awaited == 0 {
+            return own;
+        }
+        let others = milliseconds(now) as f64 - self.others.due_ms as f64 / f64::from(self.others.awaited);
+        own.max(others)
     }
 
     /// Notes how long the worker took where `expected_ms` were expected of it.
@@ -284,7 +329,7 @@ mod tests {
         let at = Duration::from_millis;
         let expected = |time| Expected { due: at(time * 100), tokens: time };
         let numbers: Vec<u64> = (1..=3).map(|time| worker.await_first_token(expected(time))).collect();
-        assert_eq!(worker.awaited_tokens(), 6);
+        assert_eq!(worker.own.awaited_tokens, 6);
         assert_eq!(worker.overdue_ms(at(1000)), 900.0);
         worker.no_longer_await(numbers[1]);
         assert_eq!(worker.overdue_ms(at(1000)), 900.0);
@@ -292,7 +337,21 @@ mod tests {
         worker.no_longer_await(numbers[0]);
         assert_eq!(worker.overdue_ms(at(1000)), 700.0);
         worker.no_longer_await(numbers[2]);
-        assert_eq!((worker.overdue_ms(at(1000)), worker.awaited_tokens()), (0.0, 0));
+        assert_eq!((worker.overdue_ms(at(1000)), worker.own.awaited_tokens), (0.0, 0));
+    }
+
+    #[test]
+    fn requests_of_other_routers_tell_of_a_worker_that_hangs_whatever_their_clocks_say() {
+        let (at, mut theirs) = (Duration::from_millis, WorkerState::new("a", Reputation::default()));
+        for due in [at(1_000), at(1_200)] {
+            theirs.await_first_token(Expected { due, tokens: 5 });
+        }
+        let told = theirs.own.relative_to(at(1_500));
+        assert_eq!((told.awaited, told.awaited_tokens, told.due_ms), (2, 10, -800));
+        let ours =
+            WorkerState { others: told.absolute_from(at(90_500)), ..WorkerState::new("a", Reputation::default()) };
+        assert_eq!(ours.overdue_ms(at(90_600)), 500.0, "on average");
+        assert_eq!(told.absolute_from(at(1_500)), theirs.own);
     }
 
     #[test]

@@ -71,6 +71,7 @@ impl Answer {
             && self.is_event_stream
         {
             slot.epoch().state().engine.first_token(slot.flight(), slot.epoch().now());
+            slot.epoch().exchange.note_news();
         }
     }
 

@@ -102,6 +102,7 @@ impl Slot {
     }
 
     fn take(epoch: &Arc<Epoch>, state: &mut State, worker: WorkerIndex, prompt: &Prompt<'_>) -> Self {
+        epoch.exchange.note_news();
         Self { epoch: epoch.clone(), flight: state.engine.begin(worker, prompt, epoch.now()) }
     }
 }
@@ -114,6 +115,7 @@ impl Drop for Slot {
             let grants = {
                 let mut state = epoch.state();
                 state.engine.end(&flight);
+                epoch.exchange.note_news();
                 grants_for(&epoch, &mut state, flight.worker())
             };
             deliver(grants);

@@ -8,11 +8,12 @@ use std::collections::HashMap;
 
 use super::wire::{FrameError, Reader, put_number, put_text};
 use crate::policy::worker::Load;
-use crate::tree::MAXIMUM_DEPTH;
+use crate::policy::{FirstToken, Lesson, MOST_LESSONS};
 use crate::tree::replica::Generation;
+use crate::tree::{MAXIMUM_DEPTH, WorkerIndex};
 
 /// Version of the format.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 /// Most bytes of a frame.
 pub const MAXIMUM_FRAME_BYTES: usize = 1 << 20;
@@ -48,17 +49,19 @@ pub struct WorkerNews {
     pub id: String,
     /// How often it lost its cache.
     pub generation: Generation,
-    /// Load that the sender put on it.
+    /// Load that the sender put on it; due times count from the sending on.
     pub load: Load,
 }
 
 /// A frame, taken apart and checked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Frame {
     /// Who and when.
     pub header: Header,
     /// Workers that the frame speaks of; one that is missing has no load.
     pub workers: Vec<WorkerNews>,
+    /// What answers taught the sender; workers by their index in [`workers`](Self::workers).
+    pub lessons: Vec<Lesson>,
     nodes: Vec<FrameNode>,
     held: Vec<Mark>,
 }
@@ -79,7 +82,7 @@ struct Mark {
 impl Frame {
     /// A frame that says nothing yet of any prefix.
     pub fn new(header: Header, workers: Vec<WorkerNews>) -> Self {
-        Self { header, workers, nodes: Vec::new(), held: Vec::new() }
+        Self { header, workers, lessons: Vec::new(), nodes: Vec::new(), held: Vec::new() }
     }
 
     /// Calls `held` with the index in [`workers`](Self::workers) and the path of each prefix held.
@@ -100,7 +103,7 @@ impl Frame {
 
     /// The frame as it is sent.
     pub fn encode(&self) -> Vec<u8> {
-        let Self { header: Header { sender, epoch, run, sequence, hash_bits }, workers, nodes, held } = self;
+        let Self { header: Header { sender, epoch, run, sequence, hash_bits }, workers, lessons, nodes, held } = self;
         let width = hash_width(*hash_bits);
         let mut bytes = Vec::with_capacity(64 + run.len() + workers.len() * 32 + nodes.len() * (width + 1));
         bytes.extend_from_slice(&MAGIC);
@@ -110,12 +113,18 @@ impl Frame {
         put_number(&mut bytes, *sequence);
         put_text(&mut bytes, run);
         put_number(&mut bytes, workers.len() as u64);
-        for WorkerNews { id, generation, load: Load { in_flight, tokens } } in workers {
+        for WorkerNews { id, generation, load: Load { in_flight, tokens, awaited_tokens, awaited, due_ms } } in workers
+        {
             put_text(&mut bytes, id);
             put_number(&mut bytes, u64::from(*generation));
             put_number(&mut bytes, u64::from(*in_flight));
             put_number(&mut bytes, *tokens);
+            put_number(&mut bytes, *awaited_tokens);
+            put_number(&mut bytes, u64::from(*awaited));
+            put_number(&mut bytes, zigzag(*due_ms));
         }
+        put_number(&mut bytes, lessons.len() as u64);
+        lessons.iter().for_each(|lesson| put_lesson(&mut bytes, lesson));
         put_number(&mut bytes, nodes.len() as u64);
         for (index, FrameNode { parent, edge }) in (0_u64..).zip(nodes) {
             // The distance to the parent, which is mostly 1; 0 stands for the root.
@@ -156,10 +165,22 @@ impl Frame {
                 Ok(WorkerNews {
                     id: reader.text("worker")?,
                     generation: reader.number_32("generation")?,
-                    load: Load { in_flight: reader.number_32("load")?, tokens: reader.number("load")? },
+                    load: Load {
+                        in_flight: reader.number_32("load")?,
+                        tokens: reader.number("load")?,
+                        awaited_tokens: reader.number("load")?,
+                        awaited: reader.number_32("load")?,
+                        due_ms: unzigzag(reader.number("load")?),
+                    },
                 })
             })
             .collect::<Result<Vec<_>, FrameError>>()?;
+        let lessons = (0..reader.count(4, "number of lessons")?)
+            .map(|_| decode_lesson(&mut reader, workers.len()))
+            .collect::<Result<Vec<_>, _>>()?;
+        if lessons.len() > MOST_LESSONS {
+            return Err(FrameError::OutOfBounds("number of lessons"));
+        }
         let (nodes, depths) = decode_nodes(&mut reader, hash_width(hash_bits))?;
         let mut steps = 0;
         let held = (0..reader.count(2, "number of marks")?)
@@ -174,7 +195,44 @@ impl Frame {
         if !reader.is_at_end() {
             return Err(FrameError::OutOfBounds("length"));
         }
-        Ok(Self { header, workers, nodes, held })
+        Ok(Self { header, workers, lessons, nodes, held })
+    }
+}
+
+/// Kinds of lessons.
+const STREAMED: u64 = 0;
+const WHOLE: u64 = 1;
+const LATENCY: u64 = 2;
+
+fn put_lesson(bytes: &mut Vec<u8>, lesson: &Lesson) {
+    let (kind, worker, ahead, computed_tokens, elapsed_ms) = match *lesson {
+        Lesson::FirstToken { worker, is_streamed, seen: FirstToken { ahead, computed_tokens, elapsed_ms } } => {
+            (if is_streamed { STREAMED } else { WHOLE }, worker.0, ahead, computed_tokens, elapsed_ms)
+        }
+        Lesson::Latency { ahead, latency_ms } => (LATENCY, 0, ahead, 0, latency_ms),
+    };
+    put_number(bytes, kind);
+    put_number(bytes, worker.into());
+    put_number(bytes, ahead.into());
+    put_number(bytes, computed_tokens.min(u32::MAX.into()));
+    // More than an hour teaches no more than an hour.
+    put_number(bytes, ((elapsed_ms * 1000.0).round() as u64).min(u32::MAX.into()));
+}
+
+fn decode_lesson(reader: &mut Reader<'_>, workers: usize) -> Result<Lesson, FrameError> {
+    let wrong = FrameError::OutOfBounds("lesson");
+    let kind = reader.number("lesson")?;
+    let worker = u16::try_from(reader.number("lesson")?).map_err(|_| wrong)?;
+    let ahead = reader.number_32("lesson")?;
+    let computed_tokens = reader.number_32("lesson")?.into();
+    let elapsed_ms = f64::from(reader.number_32("lesson")?) / 1000.0;
+    let seen = FirstToken { ahead, computed_tokens, elapsed_ms };
+    match kind {
+        STREAMED | WHOLE if usize::from(worker) < workers => {
+            Ok(Lesson::FirstToken { worker: WorkerIndex(worker), is_streamed: kind == STREAMED, seen })
+        }
+        LATENCY => Ok(Lesson::Latency { ahead, latency_ms: elapsed_ms }),
+        _ => Err(wrong),
     }
 }
 
@@ -202,9 +260,21 @@ fn decode_nodes(reader: &mut Reader<'_>, width: usize) -> Result<(Vec<FrameNode>
     Ok((nodes, depths))
 }
 
+/// A signed number such that small ones take few bytes, below nothing or above.
+fn zigzag(number: i64) -> u64 {
+    (number << 1 ^ number >> 63).cast_unsigned()
+}
+
+fn unzigzag(number: u64) -> i64 {
+    (number >> 1).cast_signed() ^ -(number & 1).cast_signed()
+}
+
 fn hash_width(hash_bits: u8) -> usize {
     usize::from(hash_bits.div_ceil(8))
 }
+
+/// Most bytes of a lesson.
+const MOST_LESSON_BYTES: usize = 1 + 3 + 3 * 5;
 
 /// Fills a frame up to its bounds.
 #[derive(Debug)]
@@ -220,10 +290,16 @@ pub struct FrameBuilder {
 impl FrameBuilder {
     /// Starts a frame that names these workers.
     pub fn new(header: Header, workers: Vec<WorkerNews>) -> Self {
-        let names: usize = workers.iter().map(|worker| worker.id.len() + 24).sum();
+        let names: usize = workers.iter().map(|worker| worker.id.len() + 48).sum();
         let edge_mask = u64::MAX >> (64 - u32::from(header.hash_bits.clamp(8, 64)));
         let bytes = 64 + header.run.len() + names;
         Self { frame: Frame::new(header, workers), index: HashMap::new(), edge_mask, bytes, steps: 0 }
+    }
+
+    /// Adds what answers taught, at most [`MOST_LESSONS`].
+    pub fn teach(&mut self, lessons: Vec<Lesson>) {
+        self.bytes += lessons.len() * MOST_LESSON_BYTES;
+        self.frame.lessons = lessons;
     }
 
     /// Adds that the worker at an index of [`Frame::workers`] holds a path. Returns false, and adds nothing, if the frame
@@ -272,9 +348,15 @@ mod tests {
         let news = |id: &str, generation, in_flight, tokens| WorkerNews {
             id: id.into(),
             generation,
-            load: Load { in_flight, tokens },
+            load: Load { in_flight, tokens, awaited_tokens: tokens / 2, awaited: in_flight, due_ms: -5 },
         };
         vec![news("a", 0, 3, 400), news("b", u32::MAX, u32::MAX, u64::MAX)]
+    }
+
+    fn lessons() -> Vec<Lesson> {
+        let seen = FirstToken { ahead: 3, computed_tokens: 1700, elapsed_ms: 52.25 };
+        let first_token = |worker, is_streamed| Lesson::FirstToken { worker: WorkerIndex(worker), is_streamed, seen };
+        vec![first_token(0, true), first_token(1, false), Lesson::Latency { ahead: 400, latency_ms: 1600.5 }]
     }
 
     fn held(frame: &Frame) -> Vec<(usize, Vec<u64>)> {
@@ -285,6 +367,7 @@ mod tests {
 
     fn built(hash_bits: u8, paths: &[(usize, Vec<u64>)]) -> Frame {
         let mut builder = FrameBuilder::new(header(hash_bits), workers());
+        builder.teach(lessons());
         for (worker, path) in paths {
             assert!(builder.add(*worker, path));
         }
@@ -353,23 +436,31 @@ mod tests {
     #[case::another_version(b"hrt\x09".to_vec(), FrameError::Version)]
     #[case::too_large(vec![0; MAXIMUM_FRAME_BYTES + 1], FrameError::TooLarge(MAXIMUM_FRAME_BYTES + 1))]
     #[case::a_length_without_bytes(
-        [b"hrt\x01\x40".as_slice(), &[0; 8], &[1, 1, 0xff, 0xff, 0xff, 0xff, 0x0f]].concat(),
+        [b"hrt\x02\x40".as_slice(), &[0; 8], &[1, 1, 0xff, 0xff, 0xff, 0xff, 0x0f]].concat(),
         FrameError::OutOfBounds("run")
     )]
     #[case::a_billion_workers(
-        [b"hrt\x01\x40".as_slice(), &[0; 8], &[1, 1, 0, 0x80, 0x94, 0xeb, 0xdc, 0x03]].concat(),
+        [b"hrt\x02\x40".as_slice(), &[0; 8], &[1, 1, 0, 0x80, 0x94, 0xeb, 0xdc, 0x03]].concat(),
         FrameError::OutOfBounds("number of workers")
     )]
+    #[case::a_lesson_of_nobody(
+        [b"hrt\x02\x08".as_slice(), &[0; 8], &[1, 1, 0, 0, 1, 0, 0, 3, 9, 9]].concat(),
+        FrameError::OutOfBounds("lesson")
+    )]
+    #[case::too_many_lessons(
+        [b"hrt\x02\x08".as_slice(), &[0; 8], &[1, 1, 0, 0, 65], &[2, 0, 3, 9, 9].repeat(65)].concat(),
+        FrameError::OutOfBounds("number of lessons")
+    )]
     #[case::a_node_before_its_parent(
-        [b"hrt\x01\x08".as_slice(), &[0; 8], &[1, 1, 0, 0, 1, 1, 0xaa, 0]].concat(),
+        [b"hrt\x02\x08".as_slice(), &[0; 8], &[1, 1, 0, 0, 0, 1, 1, 0xaa, 0]].concat(),
         FrameError::OutOfBounds("node")
     )]
     #[case::a_mark_on_nothing(
-        [b"hrt\x01\x08".as_slice(), &[0; 8], &[1, 1, 0, 0, 1, 0, 0xaa, 1, 5, 0]].concat(),
+        [b"hrt\x02\x08".as_slice(), &[0; 8], &[1, 1, 0, 0, 0, 1, 0, 0xaa, 1, 5, 0]].concat(),
         FrameError::OutOfBounds("mark")
     )]
     #[case::more_than_a_frame(
-        [b"hrt\x01\x08".as_slice(), &[0; 8], &[1, 1, 0, 0, 0, 0, 0xff]].concat(),
+        [b"hrt\x02\x08".as_slice(), &[0; 8], &[1, 1, 0, 0, 0, 0, 0, 0xff]].concat(),
         FrameError::OutOfBounds("length")
     )]
     fn a_lie_is_refused_by_what_it_lies_about(#[case] bytes: Vec<u8>, #[case] error: FrameError) {

@@ -12,7 +12,8 @@ pub const LOAD_EXPIRES_AFTER: Duration = Duration::from_secs(10);
 
 /// Most requests in flight that a router is believed to have on one worker, and most tokens: no engine queues more, and
 /// sums of liars' numbers stay far from overflow.
-const MOST_LOAD: Load = Load { in_flight: 1 << 20, tokens: 1 << 40 };
+const MOST_LOAD: Load =
+    Load { in_flight: 1 << 20, tokens: 1 << 40, awaited_tokens: 1 << 40, awaited: 1 << 20, due_ms: 1 << 50 };
 
 /// A change in what others put on a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +24,15 @@ pub struct LoadChange {
     pub before: Load,
     /// What counts from now on.
     pub now: Load,
+}
+
+/// What the number of a frame tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Noted {
+    /// It is later than all before it.
+    pub is_new: bool,
+    /// Frames before it are missing.
+    pub has_gap: bool,
 }
 
 /// One entry for each router heard of, by its incarnation.
@@ -50,13 +60,14 @@ impl Inbox {
         self.senders.get(&sender).is_some_and(|sender| sender.wants_snapshot)
     }
 
-    /// Notes a frame. Returns true if frames before it are missing.
-    pub fn note_frame(&mut self, sender: u64, sequence: u64, now: Instant, changes: &mut Vec<LoadChange>) -> bool {
+    /// Notes a frame.
+    pub fn note_frame(&mut self, sender: u64, sequence: u64, now: Instant, changes: &mut Vec<LoadChange>) -> Noted {
         let entry = self.entry(sender, now, changes);
         let has_gap = sequence > entry.last_sequence + 1;
+        let is_new = sequence > entry.last_sequence;
         entry.last_sequence = entry.last_sequence.max(sequence);
         entry.wants_snapshot |= has_gap;
-        has_gap
+        Noted { is_new, has_gap }
     }
 
     /// Notes a snapshot that includes all frames up to `sequence`.
@@ -78,6 +89,9 @@ impl Inbox {
         let believed = |load: Load| Load {
             in_flight: load.in_flight.min(MOST_LOAD.in_flight),
             tokens: load.tokens.min(MOST_LOAD.tokens),
+            awaited_tokens: load.awaited_tokens.min(MOST_LOAD.awaited_tokens),
+            awaited: load.awaited.min(MOST_LOAD.awaited),
+            due_ms: load.due_ms.clamp(-MOST_LOAD.due_ms, MOST_LOAD.due_ms),
         };
         let loads: Vec<_> = loads.into_iter().map(|(worker, load)| (worker, believed(load))).collect();
         take_back(std::mem::take(&mut entry.loads), changes);
@@ -126,7 +140,7 @@ mod tests {
     const WORKER: WorkerIndex = WorkerIndex(0);
 
     fn load(in_flight: u32) -> Load {
-        Load { in_flight, tokens: 0 }
+        Load { in_flight, ..Load::default() }
     }
 
     /// The sum that an engine would have after all changes.
@@ -137,14 +151,14 @@ mod tests {
     #[test]
     fn a_missing_frame_is_noticed_and_a_snapshot_mends_it() {
         let (mut inbox, now, mut changes) = (Inbox::default(), Instant::now(), Vec::new());
-        assert!(!inbox.note_frame(1, 1, now, &mut changes));
-        assert!(!inbox.note_frame(1, 1, now, &mut changes), "a repeated frame is none");
-        assert!(inbox.note_frame(1, 4, now, &mut changes));
+        assert!(!inbox.note_frame(1, 1, now, &mut changes).has_gap);
+        assert!(!inbox.note_frame(1, 1, now, &mut changes).has_gap, "a repeated frame is none");
+        assert!(inbox.note_frame(1, 4, now, &mut changes).has_gap);
         assert!(inbox.wants_snapshot(1) && !inbox.wants_snapshot(2));
         inbox.note_snapshot(1, 6, now, &mut changes);
         assert!(!inbox.wants_snapshot(1));
-        assert!(!inbox.note_frame(1, 7, now, &mut changes));
-        assert!(inbox.note_frame(2, 9, now, &mut changes), "who is heard for the first time was missed before");
+        assert!(!inbox.note_frame(1, 7, now, &mut changes).has_gap);
+        assert!(inbox.note_frame(2, 9, now, &mut changes).has_gap, "who is heard for the first time was missed before");
     }
 
     #[test]

@@ -19,13 +19,14 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use self::frame::{Frame, FrameBuilder, Header, WorkerNews};
 use self::inbox::{Inbox, LoadChange};
 use self::log::FrameLog;
 use self::wire::FrameError;
 use crate::epoch::{Epoch, State};
+use crate::policy::Lesson;
 use crate::policy::settings::Mode;
 use crate::policy::worker::Load;
 use crate::proxy::slot::serve_waiting;
@@ -50,6 +51,8 @@ pub struct Exchange {
     told: Mutex<Option<Vec<WorkerNews>>>,
     /// Number of the last frame of the log.
     last_frame: watch::Sender<u64>,
+    /// Wakes the one that tells the others, as soon as there is something to tell.
+    has_news: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -103,6 +106,7 @@ impl Exchange {
             inbox: Mutex::default(),
             told: Mutex::default(),
             last_frame: watch::Sender::new(0),
+            has_news: Notify::new(),
         }
     }
 
@@ -118,6 +122,13 @@ impl Exchange {
         }
         outbox.hashes += path.len();
         outbox.announced.push(Announced { worker, generation, path: path.into() });
+    }
+
+    /// Notes that a load changed, or that an answer taught something.
+    pub fn note_news(&self) {
+        if self.has_peers {
+            self.has_news.notify_one();
+        }
     }
 
     /// Names this router among its peers.
@@ -145,10 +156,15 @@ pub fn receive(epoch: &Arc<Epoch>, bytes: &[u8]) -> Result<Receipt, ReceiveError
     if frame.header.sender != epoch.exchange.incarnation {
         let mut changes = Vec::new();
         let Header { sender, sequence, .. } = frame.header;
-        if locked(&epoch.exchange.inbox).note_frame(sender, sequence, Instant::now(), &mut changes) {
+        let noted = locked(&epoch.exchange.inbox).note_frame(sender, sequence, Instant::now(), &mut changes);
+        if noted.has_gap {
             epoch.metrics.sync_gaps.inc();
         }
         apply(epoch, &frame, changes);
+        if noted.is_new {
+            // What is heard twice is learned once.
+            learn(epoch, &frame);
+        }
         epoch.metrics.sync_received_bytes.inc_by(bytes.len() as u64);
     }
     Ok(epoch.exchange.receipt())
@@ -189,7 +205,8 @@ fn apply(epoch: &Arc<Epoch>, frame: &Frame, mut changes: Vec<LoadChange>) {
     let Header { sender, sequence, .. } = frame.header;
     let workers: Vec<_> = frame.workers.iter().map(|news| epoch.worker(&news.id)).collect();
     let known = || frame.workers.iter().zip(&workers).filter_map(|(news, worker)| Some((news, (*worker)?)));
-    let loads = known().map(|(news, worker)| (worker, news.load)).collect();
+    let now = epoch.now();
+    let loads = known().map(|(news, worker)| (worker, news.load.absolute_from(now))).collect();
     locked(&epoch.exchange.inbox).replace_loads(sender, sequence, loads, &mut changes);
     {
         let mut state = epoch.state();
@@ -207,14 +224,30 @@ fn apply(epoch: &Arc<Epoch>, frame: &Frame, mut changes: Vec<LoadChange>) {
     });
 }
 
+fn learn(epoch: &Epoch, frame: &Frame) {
+    let now = epoch.now();
+    let mut state = epoch.state();
+    for lesson in &frame.lessons {
+        let lesson = match *lesson {
+            Lesson::FirstToken { worker, is_streamed, seen } => {
+                let Some(worker) = epoch.worker(&frame.workers[worker.at()].id) else { continue };
+                Lesson::FirstToken { worker, is_streamed, seen }
+            }
+            Lesson::Latency { .. } => *lesson,
+        };
+        state.engine.learn(&lesson, now);
+    }
+}
+
 fn apply_loads(epoch: &Arc<Epoch>, changes: &[LoadChange]) {
     if changes.is_empty() {
         return;
     }
     {
+        let at = epoch.now();
         let mut state = epoch.state();
         for LoadChange { worker, before, now } in changes {
-            state.engine.replace_load_of_others(*worker, *before, *now);
+            state.engine.replace_load_of_others(*worker, *before, *now, at);
         }
     }
     serve_waiting(epoch);
@@ -225,13 +258,14 @@ fn flush(epoch: &Epoch) {
     let exchange = &epoch.exchange;
     // Requests announce while they hold the state, so the outbox must be free again before the state is locked here.
     let Outbox { announced, hashes: _, has_lost_some } = std::mem::take(&mut *locked(&exchange.outbox));
-    let (workers, generations) = {
-        let state = epoch.state();
-        (worker_news(epoch, &state), state.engine.generations().to_vec())
+    let (workers, generations, lessons) = {
+        let mut state = epoch.state();
+        (worker_news(epoch, &state), state.engine.generations().to_vec(), state.engine.take_lessons())
     };
     let mut told = locked(&exchange.told);
     let is_idle = workers.iter().all(|news| news.load == Load::default());
-    if announced.is_empty() && is_idle && !has_lost_some && told.as_ref() == Some(&workers) {
+    let is_silent = announced.is_empty() && lessons.is_empty() && !has_lost_some;
+    if is_silent && is_idle && told.as_ref() == Some(&workers) {
         return;
     }
     let mut log = locked(&exchange.log);
@@ -240,6 +274,7 @@ fn flush(epoch: &Epoch) {
     }
     let start = |log: &FrameLog| FrameBuilder::new(header(epoch, log.last() + 1), workers.clone());
     let mut builder = start(&log);
+    builder.teach(lessons);
     for Announced { worker, generation, path } in &announced {
         if generations.get(worker.at()) != Some(generation) {
             continue;
@@ -317,11 +352,12 @@ fn hash_bits(epoch: &Epoch) -> u8 {
 /// All workers in their order, so that a worker's index in a frame is its index here.
 fn worker_news(epoch: &Epoch, state: &State) -> Vec<WorkerNews> {
     let generations = state.engine.generations();
+    let now = epoch.now();
     let news = epoch.workers.iter().zip(state.engine.workers()).enumerate();
     news.map(|(index, (address, worker))| WorkerNews {
         id: address.id.clone(),
         generation: generations.get(index).copied().unwrap_or_default(),
-        load: worker.own,
+        load: worker.own.relative_to(now),
     })
     .collect()
 }

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
-use tokio::time::MissedTickBehavior;
 
 use super::{MAXIMUM_SNAPSHOT_BYTES, Receipt, apply_loads, flush, locked, receive_snapshot};
 use crate::control::client::{Call, CallError, Client};
@@ -13,6 +12,9 @@ use crate::epoch::Epoch;
 
 /// Longest time for a frame to be taken: a peer that needs longer is tried again with the next one.
 const PUSH_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Time after which loads that did not change are told again, well before they expire at the peers.
+const REPEATED_AFTER: Duration = Duration::from_secs(2);
 
 /// Longest time for a snapshot to arrive.
 const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -34,17 +36,23 @@ pub async fn keep_in_step(epoch: Arc<Epoch>, client: Client) {
             }
         });
     }
-    let mut ticks = tokio::time::interval(epoch.settings.sync_interval);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let interval = epoch.settings.sync_interval;
     loop {
+        // News after a pause go out at once: a router that decides on old loads crowds the worker that others just
+        // chose. Under a steady stream of them, one frame an interval carries them all.
         tokio::select! {
-            _ = ticks.tick() => {}
+            () = epoch.exchange.has_news.notified() => {}
+            () = tokio::time::sleep(interval.max(REPEATED_AFTER)) => {}
             () = epoch.ended.cancelled() => return,
         }
         flush(&epoch);
         let mut changes = Vec::new();
         locked(&epoch.exchange.inbox).expire(Instant::now(), &mut changes);
         apply_loads(&epoch, &changes);
+        tokio::select! {
+            () = tokio::time::sleep(interval) => {}
+            () = epoch.ended.cancelled() => return,
+        }
     }
 }
 

@@ -13,9 +13,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 use teebench_router::policy::settings::PolicySettings;
-use teebench_router::policy::{Choice, Engine, Flight, Prompt, Work};
+use teebench_router::policy::worker::Load;
+use teebench_router::policy::{Choice, Engine, Flight, Lesson, Prompt, Work};
 use teebench_router::tree::WorkerIndex;
 use teebench_router::tree::chunk::ChunkPlan;
+use teebench_router::tree::replica::Delta;
 
 use self::load::{Query, TOKENS_PER_CHUNK};
 use self::server::{Event, Server, ServerSpec};
@@ -27,6 +29,24 @@ pub enum Arrivals {
     Open,
     /// So many at a time, each after another one ended.
     Closed(usize),
+}
+
+/// How many routers there are, and how they keep in step.
+#[derive(Clone, Copy, Debug)]
+pub struct Routers {
+    /// Requests go to them in turn.
+    pub count: usize,
+    /// Least time between two messages of one router, in microseconds.
+    pub interval_us: u64,
+    /// Time that a message takes, in microseconds.
+    pub delay_us: u64,
+}
+
+impl Routers {
+    /// One router for all.
+    pub const GATEWAY: Self = Self { count: 1, interval_us: 0, delay_us: 0 };
+    /// One beside each of eight servers.
+    pub const SIDECARS: Self = Self { count: 8, interval_us: 50_000, delay_us: 1_500 };
 }
 
 /// What became of one request.
@@ -57,12 +77,47 @@ pub struct Figures {
 
 /// Runs queries against servers behind a policy.
 pub fn run(policy: &Value, specs: &[ServerSpec], queries: &[Query], arrivals: Arrivals) -> Figures {
-    let outcomes = Run::new(policy, specs, queries, arrivals).go();
+    run_behind(Routers::GATEWAY, policy, specs, queries, arrivals)
+}
+
+/// Runs queries against servers behind several routers of one policy.
+pub fn run_behind(
+    routers: Routers,
+    policy: &Value,
+    specs: &[ServerSpec],
+    queries: &[Query],
+    arrivals: Arrivals,
+) -> Figures {
+    let outcomes = Run::new(routers, policy, specs, queries, arrivals).go();
     figures(&outcomes, queries, specs.len())
 }
 
-struct Run<'a> {
+/// One router: its engine, and what it has to tell.
+struct Router {
     engine: Engine,
+    /// Prompts that a server took since the last message.
+    unsaid: Vec<(WorkerIndex, usize)>,
+    /// Its load on each server as it last said.
+    told: Vec<Load>,
+    /// True if a message is on the agenda.
+    is_due: bool,
+    /// When the next message may go, in microseconds.
+    free_us: u64,
+}
+
+/// What a router says.
+struct Message {
+    from: usize,
+    accepted: Vec<(WorkerIndex, usize)>,
+    before: Vec<Load>,
+    now: Vec<Load>,
+    lessons: Vec<Lesson>,
+}
+
+struct Run<'a> {
+    routers: Vec<Router>,
+    keeping: Routers,
+    messages: Vec<Message>,
     plan: ChunkPlan,
     servers: Vec<Server>,
     queries: &'a [Query],
@@ -78,11 +133,13 @@ struct Run<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Happening {
     StepEnds(usize),
+    Hears(usize),
+    Tells(usize),
     Arrives(usize),
 }
 
 impl<'a> Run<'a> {
-    fn new(policy: &Value, specs: &[ServerSpec], queries: &'a [Query], arrivals: Arrivals) -> Self {
+    fn new(keeping: Routers, policy: &Value, specs: &[ServerSpec], queries: &'a [Query], arrivals: Arrivals) -> Self {
         let spec = serde_json::from_value(policy.clone()).unwrap();
         let names: Vec<String> = (0..specs.len()).map(|index| format!("server-{index}")).collect();
         let settings = PolicySettings::try_from(&spec).unwrap();
@@ -101,7 +158,17 @@ impl<'a> Run<'a> {
             }
         };
         Self {
-            engine: Engine::new(&settings, names.iter().map(String::as_str), 1, 0),
+            routers: (0..keeping.count)
+                .map(|first| Router {
+                    engine: Engine::new(&settings, names.iter().map(String::as_str), keeping.count, first),
+                    unsaid: Vec::new(),
+                    told: vec![Load::default(); specs.len()],
+                    is_due: false,
+                    free_us: 0,
+                })
+                .collect(),
+            keeping,
+            messages: Vec::new(),
             plan: ChunkPlan::fixed(TOKENS_PER_CHUNK as u32 * 4),
             servers: (0..).zip(specs).map(|(seed, spec)| Server::new(*spec, seed)).collect(),
             queries,
@@ -123,18 +190,24 @@ impl<'a> Run<'a> {
                     began_us[index] = now_us;
                     self.send(index, now);
                 }
+                Happening::Tells(router) => self.tell(router, now_us),
+                Happening::Hears(message) => self.hear(message, now),
                 Happening::StepEnds(server) => {
                     for event in self.servers[server].end_step() {
                         match event {
                             Event::FirstToken(index) => {
                                 self.outcomes[index].ttft_ms = (now_us - began_us[index]) as f64 / 1000.0;
-                                self.engine.first_token(self.flights[index].as_ref().unwrap(), now);
+                                let router = index % self.keeping.count;
+                                self.routers[router].engine.first_token(self.flights[index].as_ref().unwrap(), now);
+                                self.news(router, now_us);
                             }
                             Event::Ended(index) => {
                                 self.outcomes[index].e2e_ms = (now_us - began_us[index]) as f64 / 1000.0;
                                 let flight = self.flights[index].take().unwrap();
-                                self.engine.succeeded(&flight, now);
-                                self.engine.end(&flight);
+                                let router = index % self.keeping.count;
+                                self.routers[router].engine.succeeded(&flight, now);
+                                self.routers[router].engine.end(&flight);
+                                self.news(router, now_us);
                                 if self.is_closed && self.next < self.queries.len() {
                                     self.agenda.push(Reverse((now_us, Happening::Arrives(self.next))));
                                     self.next += 1;
@@ -153,9 +226,13 @@ impl<'a> Run<'a> {
         let query = &self.queries[index];
         let work = Work { prompt_tokens: query.tokens(), output_tokens: query.output_tokens, is_streamed: true };
         let prompt = Prompt { path: &query.path, plan: &self.plan, work };
-        let Choice::Send(worker) = self.engine.choose(&prompt, &[], now) else { panic!("no policy here has a cap") };
-        self.flights[index] = Some(self.engine.begin(worker, &prompt, now));
-        self.engine.accepted(worker, &query.path);
+        let router = index % self.keeping.count;
+        let engine = &mut self.routers[router].engine;
+        let Choice::Send(worker) = engine.choose(&prompt, &[], now) else { panic!("no policy here has a cap") };
+        self.flights[index] = Some(engine.begin(worker, &prompt, now));
+        engine.accepted(worker, &query.path);
+        self.routers[router].unsaid.push((worker, index));
+        self.news(router, now.as_micros() as u64);
         let WorkerIndex(worker) = worker;
         let server = usize::from(worker);
         let is_hit = !self.visited.insert((query.group, server));
@@ -164,6 +241,44 @@ impl<'a> Run<'a> {
         self.servers[server].enqueue(index, query);
         if !self.servers[server].is_stepping() {
             self.step(server, now.as_micros() as u64);
+        }
+    }
+
+    /// A router has something to say, and says it at once after a pause.
+    fn news(&mut self, router: usize, now_us: u64) {
+        if self.keeping.count == 1 || self.routers[router].is_due {
+            return;
+        }
+        self.routers[router].is_due = true;
+        let at_us = self.routers[router].free_us.max(now_us);
+        self.agenda.push(Reverse((at_us, Happening::Tells(router))));
+    }
+
+    fn tell(&mut self, from: usize, now_us: u64) {
+        let router = &mut self.routers[from];
+        router.is_due = false;
+        router.free_us = now_us + self.keeping.interval_us;
+        let now: Vec<Load> = router.engine.workers().iter().map(|worker| worker.own).collect();
+        let before = std::mem::replace(&mut router.told, now.clone());
+        let accepted = std::mem::take(&mut router.unsaid);
+        let lessons = router.engine.take_lessons();
+        self.agenda.push(Reverse((now_us + self.keeping.delay_us, Happening::Hears(self.messages.len()))));
+        self.messages.push(Message { from, accepted, before, now, lessons });
+    }
+
+    fn hear(&mut self, message: usize, at: Duration) {
+        let Message { from, accepted, before, now, lessons } = &self.messages[message];
+        for (index, router) in self.routers.iter_mut().enumerate() {
+            if index == *from {
+                continue;
+            }
+            for (worker, (before, now)) in (0..).map(WorkerIndex).zip(before.iter().zip(now)) {
+                router.engine.replace_load_of_others(worker, *before, *now, at);
+            }
+            lessons.iter().for_each(|lesson| router.engine.learn(lesson, at));
+            for (worker, query) in accepted {
+                router.engine.apply(&Delta { worker: *worker, generation: 0, path: &self.queries[*query].path });
+            }
         }
     }
 

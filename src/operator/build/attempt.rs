@@ -139,7 +139,9 @@ fn job(order: &AttemptOrder<'_>, name: &str, labels: BTreeMap<String, String>) -
         mounts.push(mount(volumes::SHARED_MEMORY, volumes::SHARED_MEMORY_DIR));
         all.push(memory_dir(volumes::SHARED_MEMORY, shared_memory));
     }
-    let mut argv = words(&["teebench", "loadgen", "--from-plan", "/inputs/inputs.json", "--out", "/results"]);
+    let log = format!("{}/loadgen.log", volumes::TMP_DIR);
+    let mut argv =
+        words(&["teebench", "--log-file", &log, "loadgen", "--from-plan", "/inputs/inputs.json", "--out", "/results"]);
     argv.extend(words(&["--upload", &settings.results_url, "--upload-ca", "/inputs/results-ca.crt"]));
     argv.extend(words(&["--token-file", "/token/token"]));
     let mut spec = pod::restricted(pod::DEFAULT_USER);

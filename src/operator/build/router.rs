@@ -34,13 +34,19 @@ pub fn gateway_count(plan: &Plan) -> Option<u32> {
 
 /// The router as a container beside the server: it starts before the engine and ends after it.
 pub(super) fn sidecar(settings: &Settings) -> Container {
-    Container { restart_policy: Some("Always".to_owned()), ..container(settings) }
+    let log = format!("{}/router.log", volumes::LOGS_DIR);
+    let mut sidecar = container(settings, &["--log-file", &log]);
+    sidecar.restart_policy = Some("Always".to_owned());
+    sidecar.volume_mounts.get_or_insert_default().push(volumes::mount(volumes::LOGS, volumes::LOGS_DIR));
+    sidecar
 }
 
-fn container(settings: &Settings) -> Container {
+fn container(settings: &Settings, logging: &[&str]) -> Container {
     let (port, control, metrics) = (ROUTER_PORT.to_string(), CONTROL_PORT.to_string(), ROUTER_METRICS_PORT.to_string());
     let drain = DRAIN_SECONDS.to_string();
-    let mut argv = words(&["teebench", "router", "--host", "0.0.0.0", "--port", &port, "--control-port", &control]);
+    let mut argv = words(&["teebench"]);
+    argv.extend(words(logging));
+    argv.extend(words(&["router", "--host", "0.0.0.0", "--port", &port, "--control-port", &control]));
     argv.extend(words(&["--prometheus-port", &metrics, "--drain-seconds", &drain]));
     Container {
         ports: Some(ports(&PORTS)),
@@ -60,7 +66,7 @@ pub(super) fn gateways(order: &BootOrder<'_>, arm: &Arm, replicas: u32) -> (Depl
     // Prompts pass through a gateway in the clear, so it stands on the arm's machines: what its TEE costs counts.
     let mut spec = place(pod::restricted(pod::DEFAULT_USER), arm);
     spec.runtime_class_name = None;
-    spec.containers = vec![container(settings)];
+    spec.containers = vec![container(settings, &[])];
     spec.volumes = Some(vec![volumes::empty_dir(volumes::TMP)]);
     spec.termination_grace_period_seconds = Some(i64::from(DRAIN_SECONDS) + 10);
     let deployment = Deployment {

@@ -62,7 +62,7 @@ pub(super) fn template(
     spec.termination_grace_period_seconds = Some(POD_GRACE_SECONDS);
 
     let mut init = vec![install(settings)];
-    let mut volumes = vec![empty_dir(volumes::PROGRAM), empty_dir(volumes::HOME), empty_dir(volumes::TMP)];
+    let mut volumes = [volumes::PROGRAM, volumes::HOME, volumes::TMP, volumes::LOGS].map(empty_dir).to_vec();
     let shared_memory = vllm.and_then(|vllm| vllm.resources.as_ref()).and_then(|given| given.shared_memory.as_deref());
     volumes.push(memory_dir(SHARED_MEMORY, shared_memory));
     let server = match vllm {
@@ -202,7 +202,8 @@ fn simulator_container(plan: &Plan, engine: &Engine<'_>, settings: &Settings) ->
 fn supervised(plan: &Plan, engine: &Engine<'_>, command: EngineCommand, gpus: &str) -> Vec<String> {
     let sample_milliseconds = plan.spec.energy.sample_milliseconds;
     let counter = counter_milliseconds(sample_milliseconds, plan.simulated());
-    let mut words = vec![installed(), "probe".to_owned(), "exec".to_owned()];
+    let mut words = vec![installed(), "--log-file".to_owned(), format!("{}/probe.log", volumes::LOGS_DIR)];
+    words.extend(["probe", "exec", "--log-echo"].map(str::to_owned));
     for (flag, value) in [
         ("--host", "0.0.0.0".to_owned()),
         ("--port", PROBE_PORT.to_string()),
@@ -212,6 +213,7 @@ fn supervised(plan: &Plan, engine: &Engine<'_>, command: EngineCommand, gpus: &s
         ("--grace-seconds", ENGINE_GRACE_SECONDS.to_string()),
         ("--engine-url", format!("http://127.0.0.1:{ENGINE_PORT}")),
         ("--served-model", engine.model.name.clone()),
+        ("--log-dir", volumes::LOGS_DIR.to_owned()),
     ] {
         words.extend([flag.to_owned(), value]);
     }
@@ -243,6 +245,7 @@ fn common_mounts() -> Vec<VolumeMount> {
         mount_read_only(volumes::PROGRAM, volumes::PROGRAM_DIR),
         mount(volumes::HOME, HOME_DIR),
         mount(volumes::TMP, volumes::TMP_DIR),
+        mount(volumes::LOGS, volumes::LOGS_DIR),
         mount(SHARED_MEMORY, SHARED_MEMORY_DIR),
     ]
 }

@@ -17,6 +17,10 @@ pub(super) const HOME_DIR: &str = "/home/teebench";
 pub(super) const TMP: &str = "tmp";
 /// Where it is mounted.
 pub(super) const TMP_DIR: &str = "/tmp";
+/// Volume for the logs of a server's containers, which the probe gives to the load generator.
+pub(super) const LOGS: &str = "logs";
+/// Where it is mounted.
+pub(super) const LOGS_DIR: &str = "/var/log/teebench";
 /// Volume for shared memory: GPUs of one server exchange tensors through it.
 pub(super) const SHARED_MEMORY: &str = "shm";
 /// Where it is mounted.

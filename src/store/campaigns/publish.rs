@@ -6,7 +6,7 @@ use futures::TryStreamExt;
 use object_store::path::Path;
 use teebench_analysis::{
     read,
-    report::{self, Links},
+    report::{self, Sources},
     summary::{self, Summary},
 };
 use teebench_probe::verify::{STATEMENT_FILE, statement};
@@ -50,7 +50,7 @@ impl CampaignStore {
         let summarised = spawn_blocking(move || {
             let campaigns = read::campaigns(std::slice::from_ref(&root))?;
             let summary = summary::summarise(&campaigns);
-            let report = report::html(&summary, &Links::new(&campaigns, &root));
+            let report = report::html(&summary, &Sources::read(&campaigns, &root));
             drop(kept);
             Ok::<_, StoreError>((summary, report))
         });

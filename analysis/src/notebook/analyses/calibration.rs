@@ -8,11 +8,8 @@ use crate::{
         names::{Label, Order},
         tree::{Condition, Experiment},
     },
-    stats::numpy,
+    stats::{knee::CALIBRATION_SHARE, least_within, numpy},
 };
-
-/// Throughput within this share of the best counts as the best.
-const SHARE: f64 = 0.02;
 
 /// A4.
 pub(super) fn calibration(experiment: &Experiment) -> Vec<Row> {
@@ -37,29 +34,29 @@ pub(super) fn calibration(experiment: &Experiment) -> Vec<Row> {
     let mut names: Vec<&String> = models.keys().collect();
     names.sort_by(|left, right| Order::ModelSize.compare(left, right));
     for (name, tee) in names.into_iter().flat_map(|name| MODES.map(|tee| (name, tee))) {
-        let tried: Vec<(u32, f64)> = models[name]
+        let tried: Vec<(f64, f64)> = models[name]
             .iter()
             .filter_map(|(size, condition)| {
                 let rates = values(condition, tee, |run| Some(run.bench.output_throughput));
-                Some((*size, numpy::median(&rates)?))
+                Some((f64::from(*size), numpy::median(&rates)?))
             })
             .collect();
-        let Some(chosen) = choose(&tried) else { continue };
+        let Some(chosen) = choose(tried) else { continue };
         let at = At { analysis: "A4", experiment: &experiment.name, condition: name, tee: Some(tee) };
         rows.push(at.row(
             "max-num-seqs",
             Some(Figure::Words("chosen by eye".to_owned())),
-            Some(number(f64::from(chosen), "")),
+            Some(number(chosen, "")),
             "the rule: the least max-num-seqs within 2 % of the best median output throughput",
         ));
     }
     rows
 }
 
-/// The least max-num-seqs within [`SHARE`] of the best throughput.
-fn choose(tried: &[(u32, f64)]) -> Option<u32> {
-    let best = tried.iter().map(|each| each.1).fold(0.0, f64::max);
-    tried.iter().filter(|each| each.1 >= (1.0 - SHARE) * best).map(|each| each.0).min()
+/// The least max-num-seqs within [`CALIBRATION_SHARE`] of the best throughput.
+fn choose(mut tried: Vec<(f64, f64)>) -> Option<f64> {
+    tried.sort_by(|left, right| left.0.total_cmp(&right.0));
+    least_within(CALIBRATION_SHARE, &tried).map(|chosen| chosen.0)
 }
 
 #[cfg(test)]
@@ -68,7 +65,7 @@ mod tests {
 
     #[test]
     fn a4_the_least_max_num_seqs_within_two_percent_is_chosen() {
-        assert_eq!(choose(&[(1024, 1000.0), (512, 985.0), (256, 970.0)]), Some(512));
-        assert_eq!(choose(&[]), None);
+        assert_eq!(choose(vec![(1024.0, 1000.0), (512.0, 985.0), (256.0, 970.0)]), Some(512.0));
+        assert_eq!(choose(Vec::new()), None);
     }
 }

@@ -120,12 +120,13 @@ fn condition_of(
     )]
     let milli = |value: f64| (value * 1e3).round() as u32;
     let prompts = first.map_or(0, |bench| bench.num_prompts);
+    let lengths = condition.label.lengths();
     plan::Condition {
         experiment: experiment.to_owned(),
         slug,
         name: condition.name.clone(),
         model,
-        engine: EngineSettings::default(),
+        engine: EngineSettings { max_num_seqs: condition.label.max_num_seqs(), ..EngineSettings::default() },
         dataset: serde_json::from_value::<Dataset>(json!({"random": {"prompts": prompts}}))
             .expect("a random data set needs no more than its prompts"),
         load: LoadPoint {
@@ -133,8 +134,8 @@ fn condition_of(
             burstiness_milli: first.and_then(|bench| bench.account.burstiness).map_or(1000, milli),
             max_concurrency: first.and_then(|bench| bench.max_concurrency).and_then(|limit| u32::try_from(limit).ok()),
         },
-        input_tokens: first.and_then(|bench| mean(bench.total_input_tokens, bench.completed)),
-        output_tokens: first.and_then(|bench| mean(bench.total_output_tokens, bench.completed)),
+        input_tokens: lengths.map(|lengths| lengths.0).or_else(|| mean(first?.total_input_tokens, first?.completed)),
+        output_tokens: lengths.map(|lengths| lengths.1).or_else(|| mean(first?.total_output_tokens, first?.completed)),
         warmup_requests: 0,
         slo: None,
         arms: modes

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::{
-    Links,
+    Sources,
     table::{Column, Field, table},
 };
 use crate::summary::{CampaignSummary, ParityKind, ParityRow, RunState, number};
@@ -50,7 +50,7 @@ fn difference(row: &ParityRow) -> Field {
 }
 
 /// Every attempt.
-pub fn runs(id: &str, index: usize, campaign: &CampaignSummary, links: &Links) -> Markup {
+pub fn runs(id: &str, index: usize, campaign: &CampaignSummary, links: &Sources) -> Markup {
     let columns = [
         Column::text("run"),
         Column::text("state"),

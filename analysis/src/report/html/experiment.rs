@@ -4,12 +4,12 @@ use maud::{Markup, html};
 
 use super::{
     answer::tone,
-    figures,
+    figures, sweeps,
     table::{Column, Field, csv_link, table},
 };
 use crate::{
     metrics::Measure,
-    report::{comparison, metric_of, verdict_name},
+    report::{comparison, csv, figures::Context, metric_of, verdict_name},
     summary::{
         CampaignSummary, Cell, ConditionSummary, Contrast, CostChange, EffectSummary, ExperimentSummary, Figures,
         amount, number, percent_interval, signed_percent,
@@ -17,12 +17,14 @@ use crate::{
 };
 
 /// The section of an experiment.
-pub fn section(id: &str, campaign: &CampaignSummary, experiment: &ExperimentSummary) -> Markup {
+pub fn section(context: Context<'_>) -> Markup {
+    let Context { id, campaign, experiment, boards: _ } = context;
     html! {
         section class="experiment" id=(id) {
             h2 { (experiment.name) @if campaign.simulated { " " span class="tag" { "simulated" } } }
             @if experiment.conditions.is_empty() { p { "No condition was planned." } }
-            (figures::grid(id, campaign, experiment))
+            (figures::grid(context))
+            (sweeps::tables(experiment))
             @for (position, condition) in experiment.conditions.iter().enumerate() {
                 (condition_section(&format!("{id}-{position}"), campaign, experiment, condition))
             }
@@ -51,7 +53,11 @@ fn condition_section(
                 details {
                     summary { "All metrics compared" }
                     (effects_table("All changes", experiment, condition, |_| true))
-                    (csv_link(&format!("{}-{}-effects.csv", experiment.name, condition.slug), &effect_rows(condition)))
+                    (csv_link(
+                        &format!("{}-{}-effects.csv", experiment.name, condition.slug),
+                        &format!("{}: all changes as CSV", condition.name),
+                        &csv::write(&effect_rows(condition)),
+                    ))
                 }
             }
             (money_table(condition))

@@ -1,28 +1,32 @@
-//! Where the raw files of a run lie, seen from the page.
+//! What a page shows beside the summary: where the raw files of a run lie, and what its boards did.
 
 use std::{
     fs,
     path::{Component, Path, PathBuf},
 };
 
-use crate::{read::Campaign, summary::directories_by_group};
+use crate::{read::Campaign, report::figures::Boards, summary::sources_by_group};
 
-/// For each campaign and each of its sources, the way from the page's directory to the source's.
+/// What a page shows beside the summary.
 #[derive(Clone, Debug, Default)]
-pub struct Links {
+pub struct Sources {
+    /// For each campaign and each of its sources, the way from the page's directory to the source's.
     prefixes: Vec<Vec<String>>,
+    /// What the boards did.
+    pub(in crate::report) boards: Boards,
 }
 
-impl Links {
-    /// Links for a page in `page_directory`. They are relative, so that page and results can be moved together.
+impl Sources {
+    /// Links for a page in `page_directory`, relative, so that page and results can be moved together; and the boards'
+    /// power files.
     #[must_use]
-    pub fn new(campaigns: &[Campaign], page_directory: &Path) -> Self {
+    pub fn read(campaigns: &[Campaign], page_directory: &Path) -> Self {
         let page_directory = fs::canonicalize(page_directory).unwrap_or_else(|_| page_directory.to_owned());
-        let prefixes = directories_by_group(campaigns)
+        let prefixes = sources_by_group(campaigns)
             .into_iter()
-            .map(|group| group.into_iter().map(|directory| relative(&page_directory, directory)).collect())
+            .map(|group| group.into_iter().map(|source| relative(&page_directory, &source.directory)).collect())
             .collect();
-        Self { prefixes }
+        Self { prefixes, boards: Boards::read(campaigns) }
     }
 
     /// The address of a file of a source.

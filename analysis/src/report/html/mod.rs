@@ -6,19 +6,24 @@ mod experiment;
 mod figures;
 mod links;
 mod methods;
+mod sweeps;
 mod table;
+mod versus;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html as markup};
 
-pub use self::links::Links;
-use crate::summary::{CampaignSummary, Summary};
+pub use self::links::Sources;
+use crate::{
+    report::figures::Context,
+    summary::{CampaignSummary, Summary},
+};
 
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("sort.js");
 
-/// The page. `links` lead from each run to its files.
+/// The page. `sources` lead from each run to its files.
 #[must_use]
-pub fn html(summary: &Summary, links: &Links) -> String {
+pub fn html(summary: &Summary, sources: &Sources) -> String {
     let names: Vec<&str> = summary.campaigns.iter().map(|campaign| campaign.name.as_str()).collect();
     let title = format!("{}{}", if summary.simulated { "[simulated] " } else { "" }, names.join(", "));
     markup! {
@@ -39,8 +44,9 @@ pub fn html(summary: &Summary, links: &Links) -> String {
                         strong { "SIMULATED" } " — these figures come from a simulator of a vLLM server. Nothing was measured."
                     }
                 }
+                (versus::sections(summary))
                 @for (index, campaign) in summary.campaigns.iter().enumerate() {
-                    (campaign_page(index, campaign, links, &summary.tool_version))
+                    (campaign_page(index, campaign, sources, &summary.tool_version))
                 }
                 (methods::section(summary))
                 footer {
@@ -54,7 +60,7 @@ pub fn html(summary: &Summary, links: &Links) -> String {
     .into_string()
 }
 
-fn campaign_page(index: usize, campaign: &CampaignSummary, links: &Links, tool_version: &str) -> Markup {
+fn campaign_page(index: usize, campaign: &CampaignSummary, sources: &Sources, tool_version: &str) -> Markup {
     markup! {
         header class="masthead" {
             p class="kicker" { "teebench report" }
@@ -83,10 +89,15 @@ fn campaign_page(index: usize, campaign: &CampaignSummary, links: &Links, tool_v
                 }
             }
             @for (position, experiment) in campaign.experiments.iter().enumerate() {
-                (experiment::section(&format!("c{index}-e{position}"), campaign, experiment))
+                (experiment::section(Context {
+                    id: &format!("c{index}-e{position}"),
+                    campaign,
+                    experiment,
+                    boards: sources.boards.of(index, &experiment.name),
+                }))
             }
             (appendix::machines(&format!("c{index}-machines"), campaign))
-            (appendix::runs(&format!("c{index}-runs"), index, campaign, links))
+            (appendix::runs(&format!("c{index}-runs"), index, campaign, sources))
         }
     }
 }

@@ -3,7 +3,6 @@
 use maud::{Markup, html};
 
 use super::links::data_address;
-use crate::report::csv;
 
 /// A column's head.
 pub struct Column {
@@ -79,10 +78,10 @@ pub fn table(caption: &str, columns: &[Column], rows: &[Vec<Field>]) -> Markup {
     }
 }
 
-/// A link that saves rows, the first of which is the header, as a CSV file.
-pub fn csv_link(file_name: &str, rows: &[Vec<String>]) -> Markup {
+/// A link that saves a table as a CSV file; `name` is what it is called for those who do not see where it stands.
+pub fn csv_link(file_name: &str, name: &str, csv: &str) -> Markup {
     html! {
-        a class="download" download=(file_name) href=(data_address("text/csv", &csv::write(rows))) {
+        a class="download" download=(file_name) aria-label=(name) href=(data_address("text/csv", csv)) {
             "Numbers as CSV"
         }
     }

@@ -2,12 +2,16 @@
 //! light and dark.
 
 mod axis;
+mod curve;
 mod forest;
+mod map;
 mod marks;
 mod rows;
 
 pub use self::{
+    curve::{Curve, CurveFigure, Place, Point, XAxis, curves},
     forest::{Comparison, forest},
+    map::{MapFigure, Shaded, map},
     marks::marker,
     rows::{Mark, Row, RowFigure, rows},
 };

@@ -49,8 +49,15 @@ impl FileFormat {
 /// Parses a record, in the words of someone who counts lines of the file.
 pub(in crate::dataset) fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, String> {
     serde_json::from_slice(bytes).map_err(|error| {
-        // Every record begins at line 1 to the parser, which would contradict the file's line.
-        error.to_string().replace(" at line 1 column ", " at column ")
+        // To the parser every record begins at line 1, which would contradict the file's line.
+        let (line, column) = (error.line(), error.column());
+        let said = error.to_string();
+        let reason = said.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&said);
+        match line {
+            0 => reason.to_owned(),
+            1 => format!("{reason} at column {column}"),
+            _ => format!("{reason} at column {column} of the record's line {line}"),
+        }
     })
 }
 

@@ -121,8 +121,9 @@ impl<R: BufRead> Scanner<R> {
             if count > MOST_RECORD_BYTES {
                 return Err(self.too_long(self.line));
             }
-            let record = Record { offset: self.offset, line: self.line, bytes: &bytes };
-            if !bytes.trim_ascii().is_empty() {
+            // Without the line's end: a parser that reaches it would name the line after.
+            let record = Record { offset: self.offset, line: self.line, bytes: bytes.trim_ascii_end() };
+            if !record.bytes.is_empty() {
                 each(record).map_err(|reason| ScanError::Record { line: self.line, reason })?;
             }
             self.offset += count as u64;

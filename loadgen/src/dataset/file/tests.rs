@@ -77,6 +77,13 @@ fn conversations_without_an_answer_too_short_or_too_long_are_left_out_and_counte
     "temperature is -1"
 )]
 #[case::cut_off(FileFormat::Toolbench, "{\"text\":\"a\"}\n{\"text\":\"b", 2, "EOF")]
+#[case::cut_off_before_a_line_end(FileFormat::Toolbench, "{\"text\":\n", 1, "EOF while parsing a value at column 8")]
+#[case::in_its_second_line(
+    FileFormat::Sharegpt,
+    "[\n{\"conversations\":\n7}]",
+    2,
+    "expected a sequence at column 1 of the record's line 2"
+)]
 #[case::no_characters(FileFormat::Custom, "{\"prompt\":\"\"}\n", 1, "prompt is empty")]
 #[case::no_ids(FileFormat::Custom, "{\"prompt\":[]}\n", 1, "prompt is empty")]
 #[case::a_number(FileFormat::Custom, "{\"prompt\":5}\n", 1, "neither a text nor a list of token ids")]

@@ -1,0 +1,212 @@
+//! Sweeps over requests in flight and over max-num-seqs, as curves.
+
+use super::{Context, Datum, Drawn, Numbers, counted, sentence_case};
+use crate::{
+    metrics::Measure,
+    report::{
+        metric_of,
+        svg::{Curve, CurveFigure, Place, Point, XAxis, curves},
+    },
+    summary::{Cell, ConditionSummary, ExperimentSummary, LoadSweep, calibrations, number},
+};
+
+/// What is drawn over requests in flight.
+const OVER_LOAD: [Measure; 4] =
+    [Measure::OutputThroughput, Measure::RequestThroughput, Measure::E2elP95, Measure::TtftP50];
+
+/// Whether a condition is part of a sweep, and thus drawn here.
+pub fn shows(experiment: &ExperimentSummary, condition: &ConditionSummary) -> bool {
+    let of_load = LoadSweep::among(&experiment.conditions);
+    let calibrated = calibrations(&experiment.conditions);
+    of_load.iter().flat_map(|sweep| &sweep.conditions).chain(calibrated.iter().flatten()).any(|each| *each == condition)
+}
+
+/// All figures of sweeps.
+pub fn figures(context: Context<'_>) -> Vec<Drawn> {
+    let sweeps = LoadSweep::among(&context.experiment.conditions);
+    let several = sweeps.len() > 1;
+    let of_load = sweeps.iter().enumerate().flat_map(|(index, sweep)| {
+        OVER_LOAD.into_iter().filter_map(move |measure| over_load(context, sweep, index, several, measure))
+    });
+    of_load.chain(calibration(context)).collect()
+}
+
+fn over_load(
+    context: Context<'_>,
+    sweep: &LoadSweep<'_>,
+    index: usize,
+    several: bool,
+    measure: Measure,
+) -> Option<Drawn> {
+    let curve = |name| {
+        let points: Vec<Point> = sweep
+            .levels(name)
+            .filter_map(|(x, cell)| {
+                let metric = metric_of(cell, measure)?;
+                let interval = metric.interval.map(|bounds| (bounds.low, bounds.high));
+                Some(Point { x, y: metric.median?, interval })
+            })
+            .collect();
+        (name, points)
+    };
+    let drawn: Vec<_> = sweep.cells().into_iter().map(curve).filter(|(_, points)| !points.is_empty()).collect();
+    if drawn.is_empty() {
+        return None;
+    }
+    let knees: Vec<_> = context
+        .experiment
+        .knees
+        .iter()
+        .filter(|knee| measure == Measure::OutputThroughput && knee.model == sweep.model())
+        .collect();
+    let marks = knees.iter().map(|knee| Place {
+        series: context.series(&knee.name.arm),
+        at: knee.concurrency,
+        interval: knee.interval.map(|bounds| (bounds.low, bounds.high)),
+    });
+    let rows = drawn.iter().flat_map(|(name, points)| {
+        points.iter().map(move |Point { x, y, interval }| {
+            let (low, high) = interval.unzip();
+            let who = [&name.arm, &name.router].map(|text| Datum::text(text.as_str()));
+            who.into_iter()
+                .chain([Datum::number(*x), Datum::number(*y), Datum::Number(low), Datum::Number(high)])
+                .collect()
+        })
+    });
+    let numbers =
+        Numbers { columns: vec!["arm", "router", "requests in flight", "median", "low", "high"], rows: rows.collect() };
+    let of_model = if several { format!(", {}", sweep.model()) } else { String::new() };
+    let title = format!("{} by requests in flight{of_model}", sentence_case(measure.title()));
+    let described: Vec<String> = drawn
+        .iter()
+        .map(|(name, points)| {
+            let at: Vec<String> = points.iter().map(|point| format!("{} at {}", number(point.y), point.x)).collect();
+            format!("{name}: {} {}", at.join(", "), measure.unit())
+        })
+        .collect();
+    let cells = sweep.conditions.iter().flat_map(|condition| &condition.cells);
+    let knee_text = if knees.is_empty() {
+        ""
+    } else {
+        " Dashed upright lines: the knee, the least concurrency within 5 % of the best; shaded: its 95 % interval."
+    };
+    let id =
+        format!("{}-load{}-{}", context.id, if several { format!("-{index}") } else { String::new() }, measure.key());
+    let figure = CurveFigure {
+        id: id.clone(),
+        title: context.title(&title),
+        description: described.join("; "),
+        x: XAxis { title: "requests in flight, logarithmic".to_owned(), logarithmic: true, names: Vec::new() },
+        unit: measure.unit().to_owned(),
+        from_zero: true,
+        simulated: context.campaign.simulated,
+        curves: drawn
+            .into_iter()
+            .map(|(name, points)| Curve {
+                label: format!("{} · {}", name.arm, name.router),
+                series: context.series(&name.arm),
+                dashes: context.dashes(&name.router),
+                points,
+            })
+            .collect(),
+        marks: marks.collect(),
+    };
+    Some(Drawn {
+        id,
+        title,
+        unit: measure.unit().to_owned(),
+        caption: format!(
+            "Median over runs, {}: {}.{knee_text}",
+            counted(cells.map(|cell| cell.runs)),
+            measure.definition()
+        ),
+        svg: curves(&figure),
+        numbers,
+    })
+}
+
+/// Seconds for each prompt over max-num-seqs, a curve for each model, arm and router.
+fn calibration(context: Context<'_>) -> Option<Drawn> {
+    let calibrations = calibrations(&context.experiment.conditions);
+    let mut drawn: Vec<(String, &Cell, Vec<Point>)> = Vec::new();
+    for (condition, cell) in
+        calibrations.iter().flatten().flat_map(|condition| condition.cells.iter().map(move |cell| (*condition, cell)))
+    {
+        let Some(point) = seconds_per_prompt(condition, cell) else { continue };
+        let label = format!("{} · {}", condition.model, cell.name.arm);
+        match drawn.iter_mut().find(|(known, other, _)| *known == label && other.name == cell.name) {
+            Some((_, _, points)) => points.push(point),
+            None => drawn.push((label, cell, vec![point])),
+        }
+    }
+    if drawn.is_empty() {
+        return None;
+    }
+    let chosen = |label: &str, size: f64| {
+        context.experiment.choices.iter().any(|choice| {
+            format!("{} · {}", choice.model, choice.name.arm) == label && f64::from(choice.max_num_seqs) == size
+        })
+    };
+    let rows = drawn.iter().flat_map(|(label, cell, points)| {
+        points.iter().map(move |point| {
+            let mark = if chosen(label, point.x) { "yes" } else { "no" };
+            vec![
+                Datum::text(label),
+                Datum::text(&cell.name.router),
+                Datum::number(point.x),
+                Datum::number(point.y),
+                Datum::text(mark),
+            ]
+        })
+    });
+    let numbers = Numbers {
+        columns: vec!["model and arm", "router", "max-num-seqs", "seconds per prompt", "chosen"],
+        rows: rows.collect(),
+    };
+    let choices: Vec<String> = context
+        .experiment
+        .choices
+        .iter()
+        .map(|choice| format!("{} on {}: {}", choice.model, choice.name.arm, choice.max_num_seqs))
+        .collect();
+    let title = "Seconds per prompt by max-num-seqs";
+    let id = format!("{}-calibration", context.id);
+    let figure = CurveFigure {
+        id: id.clone(),
+        title: context.title(title),
+        description: format!("Chosen: {}", choices.join("; ")),
+        x: XAxis { title: "max-num-seqs, logarithmic".to_owned(), logarithmic: true, names: Vec::new() },
+        unit: "s".to_owned(),
+        from_zero: true,
+        simulated: context.campaign.simulated,
+        curves: drawn
+            .into_iter()
+            .enumerate()
+            .map(|(index, (label, cell, points))| Curve {
+                label,
+                series: index,
+                dashes: context.dashes(&cell.name.router),
+                points,
+            })
+            .collect(),
+        marks: Vec::new(),
+    };
+    Some(Drawn {
+        id,
+        title: title.to_owned(),
+        unit: "s".to_owned(),
+        caption: format!(
+            "Inverse of the median request throughput. The rule: the least max-num-seqs within 2 % of the best median \
+             output throughput. Chosen: {}.",
+            choices.join("; ")
+        ),
+        svg: curves(&figure),
+        numbers,
+    })
+}
+
+fn seconds_per_prompt(condition: &ConditionSummary, cell: &Cell) -> Option<Point> {
+    let x = f64::from(condition.settings.max_num_seqs?);
+    let rate = metric_of(cell, Measure::RequestThroughput)?.median.filter(|rate| *rate > 0.0)?;
+    Some(Point { x, y: 1.0 / rate, interval: None })
+}
