@@ -25,6 +25,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    energy::run_energy,
     engine::{EngineClient, EngineError, canary},
     load::{self, LoadInputError, Prepared},
     machines::{self, Account, Machine, MachineError},
@@ -269,7 +270,7 @@ async fn collect(
     for machine in asked {
         accounts.push(machine.after(inputs, window, &bench_sha256).await?);
     }
-    let energy = machines::energy(inputs, &accounts, window, work(measured));
+    let energy = run_energy(&inputs.energy, inputs.simulated, &accounts, window, work(measured));
     machines::write_json(&out.join("energy.json"), &energy)?;
     let mut replaced_servers = Vec::new();
     for (index, server) in inputs.servers.iter().enumerate() {

@@ -1,7 +1,6 @@
-//! The machines of an attempt: evidence before and after, power samples, energy.
+//! The machines of an attempt: evidence before and after, and samples of power.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
     fs, io,
     path::{Path, PathBuf},
 };
@@ -11,7 +10,6 @@ use sha2::{Digest, Sha256};
 use teebench_api::{
     campaign::Tee,
     files::{
-        energy::{CpuPackageEnergy, EnergyFile},
         evidence::{Environment, Evidence, EvidenceLevel, GpuIdentity, NonceDocument, Phase},
         inputs::{RunInputs, ServerInput},
         run::Window,
@@ -20,7 +18,7 @@ use teebench_api::{
 use teebench_probe::{
     attestation::{Root, Verifier},
     client::{ClientError, ProbeClient},
-    energy::{self, ClockMapping, ClockOffset, EnergyInputs, GpuInput, Work, counted_joules, mean_power_watts},
+    energy::{self, ClockMapping, ClockOffset, counted_joules, mean_power_watts},
     evidence::{Bound, TeeClaim, recorded, supports},
     power_csv::one_row_a_second,
     sampler::Sample,
@@ -74,29 +72,40 @@ struct Asked {
 
 /// What one machine gave after the run.
 pub struct Account {
-    ordinal: u32,
+    /// The server's ordinal.
+    pub ordinal: u32,
     /// The machine, as the evidence before the run has it.
     pub environment: Environment,
     /// The level that supports the arm's claim, or why nothing does.
     pub evidence: Result<EvidenceLevel, Vec<String>>,
     /// Whether another engine answers than before the run.
     pub restarted: bool,
-    gpus: Vec<SampledGpu>,
-    packages: Vec<CountedPackage>,
+    /// The GPUs that its engine sees.
+    pub gpus: Vec<SampledGpu>,
+    /// Its CPU packages whose counters were read.
+    pub packages: Vec<CountedPackage>,
 }
 
-struct CountedPackage {
-    name: String,
-    joules: Result<f64, String>,
+/// A CPU package with its energy over the window, in joules, or why that is not known.
+pub struct CountedPackage {
+    /// As the kernel names it.
+    pub name: String,
+    /// By its counter.
+    pub joules: Result<f64, String>,
 }
 
-struct SampledGpu {
-    identity: GpuIdentity,
-    clock: ClockMapping,
-    samples: Vec<Sample>,
-    idle: Result<f64, String>,
+/// A GPU with its samples around the window.
+pub struct SampledGpu {
+    /// What it is.
+    pub identity: GpuIdentity,
+    /// From the load generator's clock to its probe's.
+    pub clock: ClockMapping,
+    /// On the probe's clock.
+    pub samples: Vec<Sample>,
+    /// Mean power without load in watts, or why it is not known.
+    pub idle: Result<f64, String>,
     /// Seconds that the compatible CSV file has no row for.
-    rows_left_out: u64,
+    pub rows_left_out: u64,
 }
 
 impl Machine {
@@ -217,63 +226,6 @@ impl Machine {
 fn root(inputs: &RunInputs, evidence: &Evidence) -> Root {
     let for_tests = evidence.reports.iter().find_map(|report| report.test_root_sha256.as_deref());
     Root::from_test_hex(for_tests.filter(|_| inputs.simulated)).unwrap_or(Root::Nvidia)
-}
-
-/// Energy of the run over distinct GPUs: several servers on one board are one board.
-pub fn energy(inputs: &RunInputs, accounts: &[Account], window: Window, work: Work) -> EnergyFile {
-    let mut notes = Vec::new();
-    let mut gpus = BTreeMap::new();
-    for gpu in accounts.iter().flat_map(|account| &account.gpus) {
-        let SampledGpu { identity, clock, samples, idle, rows_left_out } = gpu;
-        if *rows_left_out > 0 {
-            notes.push(format!("gpu {0}: power-{0}.csv has no row for {rows_left_out} seconds", identity.uuid));
-        }
-        let idle_watts = match idle {
-            Ok(watts) => Some(*watts),
-            Err(reason) => {
-                notes.push(format!("gpu {}: idle power not measured: {reason}", identity.uuid));
-                None
-            }
-        };
-        gpus.entry(identity.uuid.clone()).or_insert(GpuInput {
-            identity: identity.clone(),
-            clock: *clock,
-            samples,
-            idle_watts,
-        });
-    }
-    let mut file = energy::compute(&EnergyInputs {
-        window: energy::Window { from_unix_ns: window.start_unix_ns, to_unix_ns: window.end_unix_ns },
-        gpus,
-        work: Some(work),
-        minimum_window_seconds: f64::from(inputs.energy.minimum_window_seconds),
-        simulated: inputs.simulated,
-    });
-    file.cpu_packages = cpu_packages(accounts, &mut notes);
-    notes.dedup();
-    file.reasons.extend(notes);
-    file
-}
-
-/// Energy of each CPU package once, however many servers its machine has.
-fn cpu_packages(accounts: &[Account], notes: &mut Vec<String>) -> Vec<CpuPackageEnergy> {
-    let mut machines = BTreeSet::new();
-    let mut found = Vec::new();
-    for account in accounts {
-        // Without a boot id machines cannot be told apart: better a package twice in the list than another left out.
-        let machine = account.environment.boot_id.clone().unwrap_or_else(|| format!("server {}", account.ordinal));
-        if !machines.insert(machine) {
-            continue;
-        }
-        for CountedPackage { name, joules } in &account.packages {
-            let server = account.ordinal;
-            if let Err(reason) = joules {
-                notes.push(format!("cpu {name} of server {server}: {reason}"));
-            }
-            found.push(CpuPackageEnergy { server, name: name.clone(), joules: joules.clone().ok() });
-        }
-    }
-    found
 }
 
 async fn idle_watts(

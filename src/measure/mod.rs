@@ -1,6 +1,7 @@
 //! One attempt of a run, from its frozen inputs to its files: reset, warm up, fire, gather, judge.
 
 mod attempt;
+mod energy;
 mod engine;
 mod from_plan;
 mod load;

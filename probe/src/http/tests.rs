@@ -18,7 +18,8 @@ use crate::evidence::{Bound, TeeClaim, nonce_sha256, supports};
 use crate::exec::Ending;
 use crate::gpu::{Absent, GpuSource, Simulated, fixture};
 use crate::power_csv;
-use crate::rapl::PackageSampler;
+use crate::rapl::tests::zone;
+use crate::rapl::{self, PackageSampler};
 use crate::sampler::Pace;
 
 struct Server {
@@ -37,17 +38,26 @@ async fn spawn(router: Router) -> SocketAddr {
 }
 
 async fn start(source: Arc<dyn GpuSource>, engine_url: Option<&str>) -> Server {
-    start_with_logs(source, engine_url, LogFolder::default()).await
+    start_with(source, engine_url, PackageSampler::absent("not asked for"), LogFolder::default()).await
 }
 
 async fn start_with_logs(source: Arc<dyn GpuSource>, engine_url: Option<&str>, logs: LogFolder) -> Server {
+    start_with(source, engine_url, PackageSampler::absent("not asked for"), logs).await
+}
+
+async fn start_with(
+    source: Arc<dyn GpuSource>,
+    engine_url: Option<&str>,
+    packages: PackageSampler,
+    logs: LogFolder,
+) -> Server {
     let (engine, states) = watch::channel(EngineState::Running { pid: 4711 });
     let (readiness, seen) = watch::channel(Readiness::Waiting { reason: "it loads".to_owned() });
     let pace = Pace::keeping(Duration::from_millis(10), Duration::from_millis(500), Duration::from_secs(1_000));
     let probe = Arc::new(Probe {
         machine: Machine::new(Arc::clone(&source), Root::Nvidia),
         sampler: Sampler::start(source, pace).unwrap(),
-        packages: PackageSampler::absent("not asked for"),
+        packages,
         engine: states,
         readiness: seen,
         started_unix_ns: 1_700_000_000_000_000_000,
@@ -138,6 +148,30 @@ async fn samples_are_served_by_gpu_and_range() {
     let (_, lines, headers) = server.text(&format!("/samples?from={from}&to={to}")).await;
     assert_eq!(lines, samples[1..4].iter().map(crate::sampler::Sample::to_line).collect::<String>());
     assert_eq!(headers["content-type"], "application/x-ndjson");
+}
+
+#[tokio::test]
+async fn cpu_packages_are_served_by_name_and_their_absence_with_its_reason() {
+    let powercap = tempfile::tempdir().unwrap();
+    zone(powercap.path(), "intel-rapl:0", "package-0", 1_000);
+    let found = rapl::packages(powercap.path()).unwrap();
+    let packages = PackageSampler::start(found, Duration::from_millis(5), Duration::from_secs(100)).unwrap();
+    let server = start_with(Arc::new(Absent::new("none")), None, packages, LogFolder::default()).await;
+    assert_eq!(server.client.cpu_packages().await.unwrap().packages, ["package-0"]);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let samples = loop {
+        let samples = server.client.cpu_samples("package-0", 0, u64::MAX).await.unwrap();
+        if !samples.is_empty() {
+            break samples;
+        }
+        assert!(Instant::now() < deadline, "a sample: not within 20 s");
+    };
+    assert_eq!(samples[0].energy_mj, Some(0));
+    let (status, text, _) = server.text("/cpu/samples?package=package-1").await;
+    assert!(status == 404 && text.contains("there are package-0"), "{status}: {text}");
+
+    let without = start(Arc::new(Absent::new("none")), None).await.client.cpu_packages().await.unwrap();
+    assert_eq!((without.packages.len(), without.reason.as_deref()), (0, Some("not asked for")));
 }
 
 #[tokio::test]
