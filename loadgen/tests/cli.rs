@@ -52,7 +52,7 @@ async fn a_run_writes_its_files() {
     let more = format!(
         "--dataset-name toolbench --num-prompts 6 --max-concurrency 2 --output-len 3 --num-warmups 1 --save-detailed \
          --result-filename sub/bench.json --metadata arm=cc-on --percentile-metrics ttft,tpot,itl,e2el \
-         --metric-percentiles 25,50,75,95,99 --goodput ttft:60000 --client-file {}",
+         --metric-percentiles 25,50,75,95,99 --goodput ttft:60000ms --client-file {}",
         client_file.display()
     );
     assert_eq!(run_command(flags(&server.base_url, directory.path(), &more)).await.unwrap(), ExitCode::SUCCESS);
@@ -94,7 +94,7 @@ async fn bad_flags_are_bad_input() {
 #[case::not_a_number("--request-rate nan")]
 #[case::one_of_a_sweep("--request-rate 5,0")]
 #[case::one_name_for_many("--request-rate 5,6 --result-filename one.json")]
-#[case::seconds_or_milliseconds("--goodput ttft:0.2")]
+#[case::seconds_or_milliseconds("--goodput ttft:200")]
 #[tokio::test]
 async fn bad_traffic_is_bad_input_and_nothing_is_sent(#[case] more: &str) {
     let server = Server::start(|_, _| Reply::Stream(completion(1))).await;

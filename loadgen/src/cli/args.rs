@@ -165,7 +165,7 @@ pub struct SaturationArgs {
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "Results")]
 pub struct ResultArgs {
-    /// Objectives of goodput, of ttft, tpot, e2el: in milliseconds as in vLLM, or with ms or s behind the number.
+    /// Objectives of goodput, of ttft, tpot, e2el, each with its unit: ttft:200ms e2el:2s.
     #[arg(long, value_name = "METRIC:VALUE", num_args = 1..)]
     pub goodput: Vec<String>,
     /// Latencies to summarise.

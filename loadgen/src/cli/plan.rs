@@ -194,7 +194,7 @@ fn slo(goodput: &[String]) -> anyhow::Result<Slo> {
     for pair in goodput {
         let (metric, value) = pair
             .split_once(':')
-            .with_context(|| format!("--goodput {pair:?}: give METRIC:VALUE, such as ttft:2000 or ttft:2s"))?;
+            .with_context(|| format!("--goodput {pair:?}: give METRIC:VALUE, such as ttft:2s or tpot:50ms"))?;
         let field = match metric {
             "ttft" => &mut slo.ttft_ms,
             "tpot" => &mut slo.tpot_ms,
@@ -206,19 +206,16 @@ fn slo(goodput: &[String]) -> anyhow::Result<Slo> {
     Ok(slo)
 }
 
-/// A time with its unit; without one it is milliseconds, as in vLLM, unless it looks like seconds.
+/// A time with its unit. Clients differ in what a bare number means, and a goodput by the wrong one looks plausible.
 fn milliseconds(value: &str) -> Result<f64, &'static str> {
-    let (number, unit_ms, has_unit) = match (value.strip_suffix("ms"), value.strip_suffix('s')) {
-        (Some(number), _) => (number, 1.0, true),
-        (None, Some(number)) => (number, 1000.0, true),
-        (None, None) => (value, 1.0, false),
+    let (number, unit_ms) = match (value.strip_suffix("ms"), value.strip_suffix('s')) {
+        (Some(number), _) => (number, 1.0),
+        (None, Some(number)) => (number, 1000.0),
+        (None, None) => return Err("put the unit behind the number: ms, which vLLM takes without saying it, or s"),
     };
     let number: f64 = number.trim().parse().map_err(|_| "give a number with ms or s behind it")?;
     if !(number >= 0.0 && number.is_finite()) {
         return Err("give a number that is not negative");
-    }
-    if !has_unit && number > 0.0 && number < 1.0 {
-        return Err("a fraction without unit is milliseconds and looks like seconds; put ms or s behind it");
     }
     Ok(number * unit_ms)
 }

@@ -22,11 +22,11 @@ fn load_first(flags: &str) -> LoadSpec {
 }
 
 #[test]
-fn a_command_line_of_vllm_is_understood() {
+fn the_flags_of_vllm_are_understood() {
     let args = parse(
         "--backend openai --base-url http://h:1 --endpoint /v1/completions --model org/m --dataset-name random \
          --random-input-len 16 --random-output-len 4 --num-prompts 8 --request-rate 10 --burstiness 0.5 \
-         --max-concurrency 2 --seed 3 --temperature 0 --extra-body {\"top_p\":0.5} --goodput ttft:50 e2el:900 \
+         --max-concurrency 2 --seed 3 --temperature 0 --extra-body {\"top_p\":0.5} --goodput ttft:50ms e2el:900ms \
          --label l --metadata a=1 b=2 --percentile-metrics ttft,e2el --metric-percentiles 50,99.9 --num-warmups 2 \
          --save-result --save-detailed",
     );
@@ -102,11 +102,13 @@ fn a_ramp_takes_the_place_of_the_rate() {
 #[case("--request-rate nan", "request rate NaN")]
 #[case("--burstiness -1", "--burstiness")]
 #[case("--goodput ttft", "METRIC:VALUE")]
-#[case("--goodput ttft:", "give a number with ms or s")]
-#[case("--goodput ttft:0.5", "put ms or s behind it")]
-#[case("--goodput ttft:5min", "give a number with ms or s")]
+#[case("--goodput ttft:", "put the unit behind the number")]
+#[case("--goodput ttft:500", "put the unit behind the number")]
+#[case("--goodput ttft:0.5", "put the unit behind the number")]
+#[case("--goodput ttft:5min", "put the unit behind the number")]
+#[case("--goodput ttft:fives", "give a number with ms or s")]
 #[case("--goodput ttft:-5ms", "not negative")]
-#[case("--goodput ttft:nan", "not negative")]
+#[case("--goodput ttft:nanms", "not negative")]
 #[case("--saturation-attainment 0", "--saturation-attainment")]
 #[case("--saturation-attainment nan", "--saturation-attainment")]
 #[case("--saturation-resolution 0", "--saturation-resolution")]
@@ -114,7 +116,7 @@ fn a_ramp_takes_the_place_of_the_rate() {
 #[case("--share 4/4 --part-file p", "--share")]
 #[case("--share 1 --part-file p", "--share")]
 #[case("--start-at 1950-01-01T00:00:00Z", "--start-at")]
-#[case("--request-rate 1,2 --saturation --goodput ttft:5", "begins at one positive rate")]
+#[case("--request-rate 1,2 --saturation --goodput ttft:5ms", "begins at one positive rate")]
 #[case("--metadata x", "KEY=VALUE")]
 #[case("--metric-percentiles 101", "--metric-percentiles")]
 #[case("--extra-body [1]", "--extra-body")]
@@ -139,8 +141,8 @@ fn bad_flags_are_refused_by_name(#[case] flags: &str, #[case] words: &str) {
 }
 
 #[test]
-fn objectives_have_units_or_are_milliseconds() {
-    let args = parse("--goodput ttft:500 tpot:25.5ms e2el:2s");
+fn objectives_have_units() {
+    let args = parse("--goodput ttft:500ms tpot:25.5ms e2el:2s");
     let options = result_options(&args, "m", points(&args.traffic)[0]).unwrap();
     assert_eq!(options.slo, Slo { ttft_ms: Some(500.0), tpot_ms: Some(25.5), e2el_ms: Some(2000.0) });
 }
