@@ -113,18 +113,6 @@ fn bar(share: f64) -> String {
     format!("{bar:BAR$}")
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_bar_is_as_long_as_its_share() {
-        assert_eq!(bar(1.0), "█".repeat(BAR));
-        assert_eq!(bar(0.5).trim_end().chars().count(), BAR / 2);
-        assert_eq!(bar(0.0).trim_end(), "");
-    }
-}
-
 /// Knees and choices.
 fn write_sweeps(out: &mut String, ExperimentSummary { name, knees, knee_contrasts, choices, .. }: &ExperimentSummary) {
     for knee in knees {
@@ -155,5 +143,17 @@ fn write_sweeps(out: &mut String, ExperimentSummary { name, knees, knee_contrast
     }
     for choice in choices {
         let _ = writeln!(out, "  {name} · {}, {}: max-num-seqs {}", choice.model, choice.name, choice.max_num_seqs);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bar_is_as_long_as_its_share() {
+        assert_eq!(bar(1.0), "█".repeat(BAR));
+        assert_eq!(bar(0.5).trim_end().chars().count(), BAR / 2);
+        assert_eq!(bar(0.0).trim_end(), "");
     }
 }
