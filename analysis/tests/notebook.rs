@@ -185,7 +185,7 @@ fn n10_power_files_have_other_names_too(#[case] ending: &str, #[case] of_gpu: bo
 }
 
 #[test]
-fn n11_to_n13_runs_and_experiments_are_described_in_a_line() {
+fn n11_n12_and_n13_runs_and_experiments_are_described_in_a_line() {
     let tree = tree();
     let experiment = tree.experiment_named("saturation_point").unwrap();
     assert_eq!(experiment.to_string(), "saturation_point: 3 conditions, 18 runs (9 TEE off, 9 TEE on)");
@@ -308,6 +308,27 @@ fn a10_the_knee_has_an_interval() {
     };
     assert_eq!(value, 16.0);
     assert!(low <= value && value <= high && high <= 128.0, "{row:?}");
+}
+
+#[test]
+fn a2_and_a3_power_is_in_watts_where_the_notebook_has_percent_of_700() {
+    let rows = analyse(&tree());
+    let power: Vec<_> =
+        rows.iter().filter(|row| row.analysis == "A3" && row.quantity.ends_with("mean power")).collect();
+    assert!(!power.is_empty());
+    for row in power {
+        let (percent, watts) = (value(row.compatible.as_ref()).unwrap(), value(row.corrected.as_ref()).unwrap());
+        assert!((watts - 7.0 * percent).abs() < 1e-9, "{percent} % and {watts} W");
+    }
+}
+
+#[test]
+fn a11_totals_of_a_sweep_add_its_runs_up() {
+    let (tree, rows) = (tree(), analyse(&tree()));
+    let sweep = tree.experiment_named("saturation_point").unwrap();
+    let tokens: u64 = sweep.runs().map(|run| run.bench.total_output_tokens).sum();
+    let row = find(&rows, "A11", "saturation_point", None, "output tokens");
+    assert_eq!(value(row.corrected.as_ref()), Some(tokens as f64));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! and each with its units. Written from the schema `br_v0_2_json_schema.json` of github.com/llm-d/llm-d-benchmark.
 
 #![allow(dead_code, reason = "fields are there to be demanded")]
+#![allow(clippy::enum_variant_names, reason = "names are the format's")]
 
 use std::collections::BTreeMap;
 
