@@ -57,7 +57,7 @@ pub fn percent_interval(figures: &Figures) -> String {
         Some(interval) => {
             format!("{change} [{}, {}]", signed(100.0 * (interval.low - 1.0)), signed(100.0 * (interval.high - 1.0)))
         }
-        None => format!("{change} (one pair: no interval)"),
+        None => format!("{change} (n = 1: no interval)"),
     }
 }
 
