@@ -27,7 +27,7 @@ async fn a_slow_start_ends(#[case] config: FleetConfig) {
 }
 
 /// Replaces the faults of the first server.
-async fn replace(simulator: &Simulator, faults: &[&str]) -> Response {
+pub async fn replace(simulator: &Simulator, faults: &[&str]) -> Response {
     let body = json!({"faults": faults});
     simulator.client.put(simulator.url(0, "/admin/faults")).json(&body).send().await.unwrap()
 }

@@ -1,13 +1,14 @@
 //! The GPU file while servers run.
 
-use std::cell::Cell;
 use std::path::Path;
 
+use reqwest::StatusCode;
 use rstest::rstest;
 use serde_json::json;
 use teebench_api::files::gpu::GpuFile;
 use teebench_mock_vllm::server::{Fleet, FleetConfig};
 
+use crate::faults::replace;
 use crate::harness::{DEADLINE, Simulator, completion, config, eventually, faulty, with};
 
 fn read(path: &Path) -> Option<GpuFile> {
@@ -57,16 +58,15 @@ async fn work_shows_as_utilisation_power_and_energy() {
 async fn faults_of_the_gpu_show_in_the_file() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("gpu.json");
-    let faults = faulty(&["gpu-throttle=0.3", "cc-flip=0.3", "energy-counter-reset=2"]);
-    let _simulator = Simulator::start(FleetConfig { confidential: true, gpu_file: Some(path.clone()), ..faults }).await;
+    let faults = faulty(&["gpu-throttle=0.3", "cc-flip=0.3"]);
+    let config = FleetConfig { confidential: true, admin: true, gpu_file: Some(path.clone()), ..faults };
+    let simulator = Simulator::ready(config).await;
     becomes(&path, "the state flips", |file| !file.confidential_compute.feature_enabled).await;
     becomes(&path, "the GPU throttles", |file| file.gpus[0].throttle_reasons == 0x48).await;
-    let most = Cell::new(0);
-    becomes(&path, "the energy counter falls", |file| {
-        let energy_mj = file.gpus[0].energy_mj.unwrap();
-        most.replace(most.get().max(energy_mj)) > energy_mj
-    })
-    .await;
+    let energy_mj = |file: &GpuFile| file.gpus[0].energy_mj.unwrap();
+    let before = energy_mj(&becomes(&path, "energy was used", |file| energy_mj(file) > 60_000).await);
+    assert_eq!(replace(&simulator, &["energy-counter-reset=0"]).await.status(), StatusCode::OK);
+    becomes(&path, "the energy counter falls", |file| energy_mj(file) < before).await;
 }
 
 #[tokio::test]
