@@ -5,6 +5,7 @@
 
 mod choose;
 mod expected;
+mod lessons;
 mod rates;
 pub mod settings;
 pub mod worker;
@@ -25,6 +26,7 @@ use crate::tree::replica::{Delta, Generation, News, Replica};
 use crate::tree::{HashRadixTree, PrefixMatch, WorkerIndex};
 
 pub use self::choose::Choice;
+pub use self::lessons::{Lesson, MOST_LESSONS};
 pub use self::rates::FirstToken;
 
 /// What a router knows in one epoch, and the decisions it makes from it.
@@ -143,31 +145,6 @@ struct Prefixes {
     found: PrefixMatch,
     gate_chunks: usize,
 }
-
-/// What one answer showed of the workers' pace. All routers learn from each other's answers: one of eight that had to find
-/// out alone where a worker is full would try it on eight times as many requests.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Lesson {
-    /// The first token came, or the whole of an answer that is no stream.
-    FirstToken {
-        /// Whose.
-        worker: WorkerIndex,
-        /// True if the answer came as a stream.
-        is_streamed: bool,
-        /// What was seen.
-        seen: FirstToken,
-    },
-    /// The last byte came.
-    Latency {
-        /// Requests that the worker had when this one was sent.
-        ahead: u32,
-        /// Time from the sending to the last byte, in milliseconds.
-        latency_ms: f64,
-    },
-}
-
-/// Lessons that wait to be told at most: more at a time would teach nothing new.
-pub const MOST_LESSONS: usize = 64;
 
 /// What was known of a prompt when its worker accepted it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -345,45 +322,6 @@ impl Engine {
         self.tell(Lesson::Latency { ahead: flight.ahead, latency_ms }, now);
     }
 
-    fn learn_from(&mut self, flight: &Flight, is_streamed: bool, now: Duration) {
-        let Flight { worker, work: _, ahead, missing_tokens, tokens_ahead, sent, awaited: _ } = *flight;
-        let elapsed_ms = now.saturating_sub(sent).as_secs_f64() * 1000.0;
-        let seen = FirstToken { ahead, computed_tokens: missing_tokens + tokens_ahead, elapsed_ms };
-        self.tell(Lesson::FirstToken { worker, is_streamed, seen }, now);
-    }
-
-    fn tell(&mut self, lesson: Lesson, now: Duration) {
-        self.learn(&lesson, now);
-        if self.lessons.len() < self.most_lessons {
-            self.lessons.push(lesson);
-        }
-    }
-
-    /// Learns from an answer, one's own or another router's.
-    pub fn learn(&mut self, lesson: &Lesson, now: Duration) {
-        match *lesson {
-            Lesson::FirstToken { worker, is_streamed, seen } => {
-                let rates = if is_streamed { &mut self.streamed } else { &mut self.whole };
-                if !rates.is_empty()
-                    && let Some(state) = self.workers.get_mut(worker.at())
-                {
-                    let expected_ms = rates.wait_ms(seen.ahead) + rates.backlog_ms(seen.computed_tokens);
-                    state.observe_pace(seen.elapsed_ms, expected_ms, now);
-                }
-                rates.observe(seen);
-            }
-            Lesson::Latency { ahead, latency_ms } => {
-                self.streamed.note_latency(ahead, latency_ms);
-                self.whole.note_latency(ahead, latency_ms);
-            }
-        }
-    }
-
-    /// What this router learned since the last call, for the others; of much, the first.
-    pub fn take_lessons(&mut self) -> Vec<Lesson> {
-        std::mem::take(&mut self.lessons)
-    }
-
     /// Notes a request that `worker` failed.
     pub fn failed(&mut self, worker: WorkerIndex) {
         self.workers[worker.at()].failed();
@@ -410,14 +348,6 @@ impl Engine {
     /// Notes that `worker` answered a probe.
     pub fn reinstate(&mut self, worker: WorkerIndex) {
         self.workers[worker.at()].reinstate();
-    }
-
-    /// Notes that requests are under way, here or at another router.
-    fn note_under_way(&mut self, now: Duration) {
-        let first_sent = *self.first_sent.get_or_insert(now);
-        let age_ms = now.saturating_sub(first_sent).as_secs_f64() * 1000.0;
-        self.streamed.note_age(age_ms);
-        self.whole.note_age(age_ms);
     }
 
     /// Replaces what another router said of its load on `worker`.

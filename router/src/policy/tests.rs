@@ -418,39 +418,3 @@ fn among_thousands_a_holder_is_found_and_new_prefixes_are_spread() {
     let most = requests.iter().max().unwrap();
     assert!(*most <= 5, "one of 2,048 workers got {most} of 4,096 requests");
 }
-
-#[test]
-fn routers_learn_from_each_others_answers() {
-    let spec: RouterPolicySpec = serde_json::from_value(tree("ExpectedCost")).unwrap();
-    let settings = PolicySettings::try_from(&spec).unwrap();
-    let mut engines: Vec<Engine> = (0..2).map(|first| Engine::new(&settings, ["a", "b"], 2, first)).collect();
-    let plan = ChunkPlan::fixed(256);
-    let work = Work { prompt_tokens: 100, output_tokens: 10, is_streamed: true };
-    let prompt = Prompt { path: &[1], plan: &plan, work };
-    for _ in 0..3 {
-        let flight = engines[0].begin(WorkerIndex(0), &prompt, Duration::ZERO);
-        engines[0].first_token(&flight, Duration::from_millis(70));
-        engines[0].succeeded(&flight, Duration::from_millis(500));
-    }
-    let lessons = engines[0].take_lessons();
-    assert_eq!(lessons.len(), 6, "a first token and a latency each");
-    assert!(engines[0].take_lessons().is_empty(), "nothing is told twice");
-    for lesson in &lessons {
-        engines[1].learn(lesson, Duration::from_secs(1));
-    }
-    assert!(engines[1].take_lessons().is_empty(), "what was heard is not told on");
-    for ahead in [0, 2, 9] {
-        assert_eq!(engines[1].rates(true).wait_ms(ahead), engines[0].rates(true).wait_ms(ahead));
-    }
-}
-
-#[test]
-fn before_any_answer_ended_a_queue_is_believed_to_last_at_least_as_long_as_the_first_request_did() {
-    let mut engine = engine(tree("ExpectedCost"), 2);
-    let plan = ChunkPlan::fixed(256);
-    let prompt = Prompt { path: &[1], plan: &plan, work: Work::default() };
-    engine.begin(WorkerIndex(0), &prompt, Duration::ZERO);
-    let at_first_ms = engine.rates(true).wait_ms(4);
-    engine.begin(WorkerIndex(0), &prompt, Duration::from_millis(900));
-    assert!(engine.rates(true).wait_ms(4) >= at_first_ms + 900.0);
-}

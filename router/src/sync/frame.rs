@@ -6,11 +6,12 @@
 
 use std::collections::HashMap;
 
-use super::wire::{FrameError, Reader, put_number, put_text};
+use super::lessons::{MOST_LESSON_BYTES, decode_lesson, put_lesson};
+use super::wire::{FrameError, Reader, put_number, put_signed, put_text};
 use crate::policy::worker::Load;
-use crate::policy::{FirstToken, Lesson, MOST_LESSONS};
+use crate::policy::{Lesson, MOST_LESSONS};
+use crate::tree::MAXIMUM_DEPTH;
 use crate::tree::replica::Generation;
-use crate::tree::{MAXIMUM_DEPTH, WorkerIndex};
 
 /// Version of the format.
 pub const VERSION: u8 = 2;
@@ -121,7 +122,7 @@ impl Frame {
             put_number(&mut bytes, *tokens);
             put_number(&mut bytes, *awaited_tokens);
             put_number(&mut bytes, u64::from(*awaited));
-            put_number(&mut bytes, zigzag(*due_ms));
+            put_signed(&mut bytes, *due_ms);
         }
         put_number(&mut bytes, lessons.len() as u64);
         lessons.iter().for_each(|lesson| put_lesson(&mut bytes, lesson));
@@ -170,7 +171,7 @@ impl Frame {
                         tokens: reader.number("load")?,
                         awaited_tokens: reader.number("load")?,
                         awaited: reader.number_32("load")?,
-                        due_ms: unzigzag(reader.number("load")?),
+                        due_ms: reader.signed("load")?,
                     },
                 })
             })
@@ -199,43 +200,6 @@ impl Frame {
     }
 }
 
-/// Kinds of lessons.
-const STREAMED: u64 = 0;
-const WHOLE: u64 = 1;
-const LATENCY: u64 = 2;
-
-fn put_lesson(bytes: &mut Vec<u8>, lesson: &Lesson) {
-    let (kind, worker, ahead, computed_tokens, elapsed_ms) = match *lesson {
-        Lesson::FirstToken { worker, is_streamed, seen: FirstToken { ahead, computed_tokens, elapsed_ms } } => {
-            (if is_streamed { STREAMED } else { WHOLE }, worker.0, ahead, computed_tokens, elapsed_ms)
-        }
-        Lesson::Latency { ahead, latency_ms } => (LATENCY, 0, ahead, 0, latency_ms),
-    };
-    put_number(bytes, kind);
-    put_number(bytes, worker.into());
-    put_number(bytes, ahead.into());
-    put_number(bytes, computed_tokens.min(u32::MAX.into()));
-    // More than an hour teaches no more than an hour.
-    put_number(bytes, ((elapsed_ms * 1000.0).round() as u64).min(u32::MAX.into()));
-}
-
-fn decode_lesson(reader: &mut Reader<'_>, workers: usize) -> Result<Lesson, FrameError> {
-    let wrong = FrameError::OutOfBounds("lesson");
-    let kind = reader.number("lesson")?;
-    let worker = u16::try_from(reader.number("lesson")?).map_err(|_| wrong)?;
-    let ahead = reader.number_32("lesson")?;
-    let computed_tokens = reader.number_32("lesson")?.into();
-    let elapsed_ms = f64::from(reader.number_32("lesson")?) / 1000.0;
-    let seen = FirstToken { ahead, computed_tokens, elapsed_ms };
-    match kind {
-        STREAMED | WHOLE if usize::from(worker) < workers => {
-            Ok(Lesson::FirstToken { worker: WorkerIndex(worker), is_streamed: kind == STREAMED, seen })
-        }
-        LATENCY => Ok(Lesson::Latency { ahead, latency_ms: elapsed_ms }),
-        _ => Err(wrong),
-    }
-}
-
 fn decode_nodes(reader: &mut Reader<'_>, width: usize) -> Result<(Vec<FrameNode>, Vec<usize>), FrameError> {
     let count = reader.count(1 + width, "number of nodes")?;
     let mut nodes = Vec::with_capacity(count);
@@ -260,21 +224,9 @@ fn decode_nodes(reader: &mut Reader<'_>, width: usize) -> Result<(Vec<FrameNode>
     Ok((nodes, depths))
 }
 
-/// A signed number such that small ones take few bytes, below nothing or above.
-fn zigzag(number: i64) -> u64 {
-    (number << 1 ^ number >> 63).cast_unsigned()
-}
-
-fn unzigzag(number: u64) -> i64 {
-    (number >> 1).cast_signed() ^ -(number & 1).cast_signed()
-}
-
 fn hash_width(hash_bits: u8) -> usize {
     usize::from(hash_bits.div_ceil(8))
 }
-
-/// Most bytes of a lesson.
-const MOST_LESSON_BYTES: usize = 1 + 3 + 3 * 5;
 
 /// Fills a frame up to its bounds.
 #[derive(Debug)]
@@ -339,6 +291,8 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::policy::FirstToken;
+    use crate::tree::WorkerIndex;
 
     fn header(hash_bits: u8) -> Header {
         Header { sender: u64::MAX, epoch: 300, run: "runs/a/b".into(), sequence: 7, hash_bits }

@@ -7,6 +7,7 @@
 
 pub mod frame;
 mod inbox;
+mod lessons;
 mod log;
 pub mod peer;
 #[cfg(test)]

@@ -30,6 +30,11 @@ pub(super) fn put_number(bytes: &mut Vec<u8>, mut number: u64) {
     bytes.push(number as u8);
 }
 
+/// Appends a signed number such that small ones take few bytes, below nothing or above.
+pub(super) fn put_signed(bytes: &mut Vec<u8>, number: i64) {
+    put_number(bytes, (number << 1 ^ number >> 63).cast_unsigned());
+}
+
 /// Appends the length of `text` and the text.
 pub(super) fn put_text(bytes: &mut Vec<u8>, text: &str) {
     put_number(bytes, text.len() as u64);
@@ -70,6 +75,11 @@ impl<'a> Reader<'a> {
             }
         }
         Err(FrameError::OutOfBounds(what))
+    }
+
+    pub(super) fn signed(&mut self, what: &'static str) -> Result<i64, FrameError> {
+        let number = self.number(what)?;
+        Ok((number >> 1).cast_signed() ^ -(number & 1).cast_signed())
     }
 
     pub(super) fn number_32(&mut self, what: &'static str) -> Result<u32, FrameError> {
