@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
 
 /// Most characters of a foreign message that is passed on.
-const MOST_MESSAGE: usize = 300;
+const MOST_MESSAGE: usize = 400;
 
 /// Something is wrong with a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,7 +77,7 @@ fn of_ended(name: &str, container: &ContainerStatus, lasting: &[&str]) -> Option
         (_, Some(signal)) if signal > 0 => format!("ended by signal {signal}"),
         _ => format!("ended with exit code {}", ended.exit_code),
     };
-    let detail = ended.message.as_deref().map(|message| format!(": {}", cut(message))).unwrap_or_default();
+    let detail = ended.message.as_deref().map(|message| format!(": {}", last_words(message))).unwrap_or_default();
     let message = format!("pod {name}: {reason}: container {} {how}{detail}", container.name);
     Some(Trouble { reason, message, fatal: must_last, from_outside: false })
 }
@@ -116,6 +116,17 @@ fn cut(message: &str) -> String {
     }
     let kept: String = line.chars().take(MOST_MESSAGE).collect();
     format!("{kept} ...")
+}
+
+/// The end of what a container wrote, on one line: what it failed for stands there, after all that went well.
+fn last_words(message: &str) -> String {
+    let line = message.split_whitespace().collect::<Vec<_>>().join(" ");
+    let surplus = line.chars().count().saturating_sub(MOST_MESSAGE);
+    if surplus == 0 {
+        return line;
+    }
+    let kept: String = line.chars().skip(surplus).collect();
+    format!("... {kept}")
 }
 
 #[cfg(test)]
@@ -193,5 +204,14 @@ mod tests {
     fn a_long_message_is_cut_to_one_line() {
         assert_eq!(cut("a\n  b"), "a b");
         assert_eq!(cut(&"x".repeat(1000)).len(), MOST_MESSAGE + 4);
+    }
+
+    #[test]
+    fn of_a_long_log_the_end_is_told() {
+        let log = format!("{}\nValueError: too long", "INFO all is well\n".repeat(100));
+        let told = last_words(&log);
+        assert!(told.starts_with("... ") && told.ends_with("well ValueError: too long"), "{told}");
+        assert_eq!(told.len(), MOST_MESSAGE + 4);
+        assert_eq!(last_words("a\n  b"), "a b");
     }
 }
