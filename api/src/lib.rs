@@ -2,6 +2,7 @@
 //! campaign and its `next` step, and the files that one part writes and another reads.
 
 pub mod campaign;
+mod causes;
 pub mod conditions;
 pub mod files;
 pub mod plan;
@@ -9,3 +10,5 @@ pub mod policy;
 pub mod run;
 pub mod schema;
 pub mod validate;
+
+pub use self::causes::with_causes;

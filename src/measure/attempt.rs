@@ -1,6 +1,6 @@
 //! An attempt from its first step to its last file.
 
-use std::{collections::BTreeMap, error::Error as _, num::NonZeroU32, path::Path, time::Duration};
+use std::{collections::BTreeMap, num::NonZeroU32, path::Path, time::Duration};
 
 use futures::future::try_join_all;
 use jiff::Timestamp;
@@ -12,6 +12,7 @@ use teebench_api::{
         run::{Reason, ReasonCode, RunFile, ServerRecord, Validity, Verdict, Window},
     },
     plan::RouterTarget,
+    with_causes,
 };
 use teebench_loadgen::{
     client::{LoadError, LoadSpec, Progress, measure},
@@ -78,14 +79,7 @@ impl AttemptError {
     }
 
     fn reason(&self) -> Reason {
-        let mut message = self.to_string();
-        let mut cause = self.source();
-        while let Some(error) = cause {
-            message.push_str(": ");
-            message.push_str(&error.to_string());
-            cause = error.source();
-        }
-        Reason { code: self.code(), message }
+        Reason { code: self.code(), message: with_causes(self) }
     }
 }
 

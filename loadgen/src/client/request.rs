@@ -1,7 +1,5 @@
 //! One exchange: a request out, its stream back.
 
-use std::error::Error;
-use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +8,7 @@ use http::header::LOCATION;
 use http::{Method, Request, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
+use teebench_api::with_causes;
 use tokio_util::sync::CancellationToken;
 
 use super::clock::Clock;
@@ -155,16 +154,4 @@ pub(super) async fn read_text(
     limit: usize,
 ) -> Result<String, hyper::Error> {
     Ok(String::from_utf8_lossy(&read_body(connection, body, limit).await?).trim().to_owned())
-}
-
-/// An error and all its causes on one line.
-fn with_causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        // Writing to a String cannot fail.
-        let _ = write!(text, ": {error}");
-        cause = error.source();
-    }
-    text
 }

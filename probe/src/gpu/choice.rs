@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
+use teebench_api::with_causes;
+
 use super::{Absent, GpuSource, Nvml, NvmlOpenError, Simulated};
 
 /// Which source of GPU readings to use.
@@ -71,20 +73,6 @@ pub fn open(
         GpuChoice::Absent => Ok(Arc::new(Absent::new("not asked for (--gpu absent)"))),
         GpuChoice::Simulated(path) => Ok(Arc::new(Simulated::new(path.clone()))),
     }
-}
-
-/// The error and its causes in one line; causes that an error has already told in its own text are not told again.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let told = error.to_string();
-        if !text.ends_with(&told) {
-            text = format!("{text}: {told}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::json;
+use teebench_api::with_causes;
 
 /// An engine that is busy loading must not hold up the evidence.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -76,7 +77,7 @@ impl Service {
         let model = self.served_model.as_deref().unwrap_or_default();
         let body = json!({"model": model, "prompt": "Are you ready?", "max_tokens": 1, "temperature": 0.0});
         let answer = self.client.post(&url).timeout(TOKEN_TIMEOUT).json(&body).send().await;
-        let told = |error: reqwest::Error| format!("{url}: {}", causes(&error.without_url()));
+        let told = |error: reqwest::Error| format!("{url}: {}", with_causes(&error.without_url()));
         let answer = answer.map_err(told)?;
         let status = answer.status();
         let text = answer.text().await.map_err(told)?;
@@ -96,18 +97,6 @@ fn num_gpu_blocks(metrics: &str) -> Option<u64> {
     let labels = metrics.lines().find_map(|line| line.strip_prefix(CACHE_CONFIG))?;
     let (_, value) = labels.split_once("num_gpu_blocks=\"")?;
     value.split_once('"')?.0.parse().ok()
-}
-
-/// An error with its causes: that a connection was refused stands in the last of them.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, pem::PemObject},
 };
+use teebench_api::with_causes;
 use tokio::{fs::File, io::AsyncReadExt, sync::Notify, time::timeout};
 
 use super::{LocalFile, Target, UploadError};
@@ -150,10 +151,10 @@ impl Connection {
     }
 
     async fn exchange(&self, request: Request<Body>) -> Result<(StatusCode, Bytes), String> {
-        let response = self.client.request(request).await.map_err(|error| chain(&error))?;
+        let response = self.client.request(request).await.map_err(|error| with_causes(&error))?;
         let status = response.status();
         let answer = Limited::new(response.into_body(), MOST_ANSWER_BYTES).collect().await;
-        Ok((status, answer.map_err(|error| chain(&*error))?.to_bytes()))
+        Ok((status, answer.map_err(|error| with_causes(&*error))?.to_bytes()))
     }
 }
 
@@ -188,15 +189,4 @@ fn pieces(file: File, welcome: Option<Arc<Notify>>) -> Body {
         Ok::<_, io::Error>((count > 0).then(|| (piece.freeze(), (file, None))))
     });
     StreamBody::new(pieces.map_ok(Frame::data)).boxed_unsync()
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

@@ -24,13 +24,14 @@ use super::{
     pod::{self, exactly, own_container, small, variable, words},
     volumes::{self, empty_dir, memory_dir, mount, mount_read_only},
 };
-use crate::operator::{
-    labels::{self, Component},
-    names,
+use crate::{
+    operator::{
+        labels::{self, Component},
+        names,
+    },
+    store::service::AUDIENCE,
 };
 
-/// Audience of the token by which the results service knows a load pod.
-pub const RESULTS_AUDIENCE: &str = "teebench-results";
 /// Key of the attempt's inputs in its ConfigMap.
 pub const INPUTS_KEY: &str = "inputs.json";
 /// Key of the results service's certificates.
@@ -190,7 +191,7 @@ fn inputs_volume(name: &str) -> Volume {
 
 fn token_volume() -> Volume {
     let token = ServiceAccountTokenProjection {
-        audience: Some(RESULTS_AUDIENCE.to_owned()),
+        audience: Some(AUDIENCE.to_owned()),
         expiration_seconds: Some(TOKEN_SECONDS),
         path: "token".to_owned(),
     };

@@ -24,7 +24,7 @@ use kube::{
     ResourceExt,
     runtime::{controller::Action, reflector::ObjectRef},
 };
-use teebench_api::campaign::BenchmarkCampaign;
+use teebench_api::{campaign::BenchmarkCampaign, with_causes};
 use thiserror::Error;
 use tokio::time::Duration;
 
@@ -151,7 +151,7 @@ async fn pass(campaign: &Arc<BenchmarkCampaign>, context: &Context) -> Result<Ac
                 }
                 Err(error) if error.is_retryable() => return Err(error.into()),
                 Err(error) => {
-                    let message = chain(&error);
+                    let message = with_causes(&error);
                     tell::tell(context, &world, &step.phase, perform::Performed::default(), Some(&message)).await?;
                     return Err(error.into());
                 }
@@ -159,7 +159,7 @@ async fn pass(campaign: &Arc<BenchmarkCampaign>, context: &Context) -> Result<Ac
             Ok(Action::requeue(until(&world, wake_at)))
         }
         Err(error) => {
-            tell::stalled(context, &world, &chain(&error)).await?;
+            tell::stalled(context, &world, &with_causes(&error)).await?;
             Err(error.into())
         }
     }
@@ -168,7 +168,7 @@ async fn pass(campaign: &Arc<BenchmarkCampaign>, context: &Context) -> Result<Ac
 /// What to do after a pass that failed: wait longer each time; what nobody mends is looked at again when it changes.
 pub fn error_policy(campaign: &BenchmarkCampaign, error: &Error, context: &Context) -> Action {
     let wait = context.backoff.after_failure(&campaign.uid().unwrap_or_default());
-    let message = chain(error);
+    let message = with_causes(error);
     tracing::warn!(campaign = %campaign.name_any(), namespace = campaign.namespace(), step = error.step(), error = message, "pass failed");
     if error.is_retryable() { Action::requeue(wait) } else { Action::requeue(wait.max(RESYNC)) }
 }
@@ -185,16 +185,4 @@ fn until(world: &World, wake_at: Option<jiff::Timestamp>) -> Duration {
     let Some(at) = wake_at else { return RESYNC };
     let left = at.as_millisecond().saturating_sub(world.now.as_millisecond());
     Duration::from_millis(u64::try_from(left).unwrap_or(0)).clamp(AT_ONCE, RESYNC)
-}
-
-/// An error with its causes, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut message = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        message.push_str(": ");
-        message.push_str(&error.to_string());
-        cause = error.source();
-    }
-    message
 }
