@@ -9,7 +9,7 @@ use teebench_api::files::evidence::{Evidence, EvidenceLevel};
 use teebench_probe::attestation::{Root, Verifier};
 use teebench_probe::evidence::recorded;
 
-static VERIFIER: LazyLock<Verifier> = LazyLock::new(|| Verifier::new(Root::Nvidia));
+static VERIFIER: LazyLock<Verifier> = LazyLock::new(|| Verifier::new(Root::Vendor));
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(evidence) = serde_json::from_slice::<Evidence>(bytes) {

@@ -114,7 +114,7 @@ mod tests {
     fn a_simulated_machine_answers_for_its_cpu_too() {
         let folder = tempfile::tempdir().unwrap();
         let source = Simulated::new(fixture::write(folder.path(), &fixture::gpu_file()));
-        let found = environment(&Machine::new(Arc::new(source), Root::Nvidia));
+        let found = environment(&Machine::new(Arc::new(source), Root::Vendor));
         assert_eq!(found.cpuid_isolation_type, Some(2));
         assert_eq!(found.gpus.len(), 1);
         assert_eq!(found.confidential_compute, Some(fixture::gpu_file().confidential_compute));
@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn without_a_gpu_each_open_question_has_its_reason() {
-        let found = environment(&Machine::new(Arc::new(Absent::new("no driver")), Root::Nvidia));
+        let found = environment(&Machine::new(Arc::new(Absent::new("no driver")), Root::Vendor));
         assert_eq!((found.confidential_compute, found.driver_version), (None, None));
         assert_eq!(found.unreadable["gpu"], "no driver");
         assert_eq!(found.unreadable["engine"], "not asked");

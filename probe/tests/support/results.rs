@@ -137,6 +137,8 @@ impl Made {
             environment: environment(enabled),
             node: NodeHints::default(),
             reports: Vec::new(),
+            cpu: None,
+            references_sha256: Vec::new(),
             tool_version: "0".to_owned(),
         });
         let now = "2026-01-01T00:00:00Z".parse().unwrap();
