@@ -17,6 +17,7 @@ use super::{quote_nonce, verify};
 use crate::attestation::{Root, RootError};
 use crate::cli::bad_input;
 use crate::clock;
+use crate::environment::BOOT_ID;
 
 /// Where Azure's machines have the layer's report and the key that it vouches for.
 const HCL_REPORT: u32 = 0x0140_0001;
@@ -42,7 +43,7 @@ pub struct AttestCpuArgs {
     #[arg(long, value_name = "HEX")]
     salt: Option<String>,
     /// File with the kernel's boot id.
-    #[arg(long, default_value = "/proc/sys/kernel/random/boot_id", value_name = "FILE")]
+    #[arg(long, default_value = BOOT_ID, value_name = "FILE")]
     boot_id: PathBuf,
     /// SHA-256 of a root certificate for tests, in hex, in place of AMD's pinned ones; what is taken is marked as a test.
     #[arg(long, value_name = "SHA256")]

@@ -5,11 +5,12 @@ mod facts;
 mod openssl;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use teebench_api::files::evidence::Environment;
 
-pub use facts::Paths;
+pub use facts::{BOOT_ID, Paths};
 
 use crate::attestation::{Root, Verifier};
 use crate::gpu::{Answer, ConfidentialAnswers, ConfidentialLink, GpuSource, Unanswered};
@@ -32,6 +33,13 @@ impl Machine {
     pub fn new(gpu: Arc<dyn GpuSource>, root: Root) -> Self {
         let verifier = Arc::new(Verifier::new(root));
         Self { gpu, paths: Paths::default(), cpu_isolation: cpuid::isolation_type, verifier }
+    }
+
+    /// The same machine, whose boot id stands in this file.
+    #[must_use]
+    pub fn with_boot_id_in(mut self, file: &Path) -> Self {
+        file.clone_into(&mut self.paths.boot_id);
+        self
     }
 
     /// The CPU's isolation type inside the guest (leaf 0x4000000C), or the one that a simulator stands in for.
