@@ -38,6 +38,23 @@ pub struct Args {
     /// Whether nodes are looked at before servers are started; needs the right to read them.
     #[arg(long, env = "TEEBENCH_READ_NODES", default_value_t = true, action = clap::ArgAction::Set, value_name = "true|false")]
     pub read_nodes: bool,
+    /// Namespace in which a privileged Job on each confidential machine has its CPU attest it, once a boot, for arms that
+    /// demand it. Without it, no CPU is asked.
+    #[arg(long, env = "TEEBENCH_CPU_ATTESTER_NAMESPACE", value_name = "NAMESPACE")]
+    pub cpu_attester_namespace: Option<String>,
+    /// Path of the TPM on those machines.
+    #[arg(
+        long,
+        env = "TEEBENCH_CPU_ATTESTER_DEVICE",
+        default_value = "/dev/tpmrm0",
+        value_name = "PATH",
+        requires = "cpu_attester_namespace"
+    )]
+    pub cpu_attester_device: String,
+    /// SHA-256 of a root certificate for tests, in hex, in place of AMD's; the machines' certificates then lie beside
+    /// the TPM as certificates.pem, and all that is taken is marked as a test.
+    #[arg(long, env = "TEEBENCH_CPU_ATTESTER_TEST_ROOT", value_name = "SHA256", requires = "cpu_attester_namespace")]
+    pub cpu_attester_test_root: Option<String>,
     /// Address that all ports listen on.
     #[arg(long, default_value = "0.0.0.0", value_name = "ADDRESS")]
     pub host: IpAddr,

@@ -9,6 +9,7 @@
 //! ```
 
 mod args;
+mod attester;
 mod backoff;
 pub mod build;
 mod caches;

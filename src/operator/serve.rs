@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Args,
+    attester::{Attester, AttesterSettings},
     backoff::Backoff,
     build::Settings,
     caches::{self, Scope, Streams},
@@ -85,6 +86,11 @@ async fn operate(args: &Args) -> anyhow::Result<()> {
         results_url: args.results_url.clone(),
         results_ca_pem: tls.ca_pem().to_owned(),
     };
+    let attester = args.cpu_attester_namespace.clone().map(|namespace| AttesterSettings {
+        namespace,
+        device: args.cpu_attester_device.clone(),
+        test_root_sha256: args.cpu_attester_test_root.clone(),
+    });
     let scopes: Vec<(Arc<Context>, Streams, Wakes, PolicyWakes)> = scopes(args)
         .iter()
         .map(|scope| {
@@ -101,6 +107,9 @@ async fn operate(args: &Args) -> anyhow::Result<()> {
                 store: store.clone(),
                 memory: Arc::new(Memory::default()),
                 facts: FactsByPod::default(),
+                attester: attester.clone().map(|settings| {
+                    Attester::new(settings, client.clone(), Writer::new(client.clone(), metrics.clone()))
+                }),
                 settings: settings.clone(),
                 backoff: Backoff::default(),
                 wake,
