@@ -1,5 +1,7 @@
 //! The store as the controllers use it: begun, appended to, committed, published; through crashes.
 
+mod remote;
+
 use std::fs;
 
 use jiff::Timestamp;
