@@ -5,7 +5,8 @@
 
 HAProxy is taken from the PATH (Debian: apt-get install haproxy). Each PyPI router gets a virtual environment of its own
 below --environments, made on first use. All contestants face the same mock workers and the same client; the rows are
-run for each in turn, and the whole round --repetitions times; a figure is the median. CPU is that of the contestant's
+run for each in turn, and the whole round --repetitions times; a figure is the median. What was measured is kept in
+--state, so that a race which was cut short goes on where it was; --minutes ends it between two contestants. CPU is that of the contestant's
 process tree, from /proc/*/task/*/schedstat: what the kernel gave it, in nanoseconds. A contestant that does not start
 or fails a row is shown as such.
 """
@@ -26,7 +27,7 @@ import time
 import venv
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
-from worker import Client, start_workers  # noqa: E402
+from worker import Client, kill, start_workers  # noqa: E402
 
 PYPI = {"sglang-router": "0.3.2", "vllm-router": "0.1.16", "smg": "1.13.0"}
 WORKERS = 4
@@ -182,7 +183,7 @@ def shared_load(common, group, own, groups, each, seed, size=4096, hot=None):
     return made, order
 
 
-async def measure(process, port, options, seed):
+async def measure(process, port, servers, options, seed):
     """All rows for one contestant."""
     rows = {}
     few = 1 if options.short else 3
@@ -213,6 +214,7 @@ async def measure(process, port, options, seed):
         return statistics.median(seconds for _, seconds in results) * 1e6
 
     await attempt("p50_2k", latency)
+    await attempt("ttft_p99", lambda: ttft_p99_us(port, small[:200 * few]))
     loads = {
         "80 % shared": ((0, 800, 200, 16, 20), 4, None),
         "20 % shared": ((0, 200, 800, 16, 20), 4, None),
@@ -232,7 +234,45 @@ async def measure(process, port, options, seed):
         return hits(await drive(port, distinct, 16), range(len(distinct)))[1]
 
     await attempt("no reuse", evenness)
+    await attempt("killed", lambda: errors_when_killed(port, small[:500 * few], servers[0]))
     return rows
+
+
+async def ttft_p99_us(port, requests):
+    """The 99th percentile of the time to the first event of a stream, one after the other."""
+    _, client = await asyncio.get_running_loop().create_connection(Client, "127.0.0.1", port)
+    times = []
+    for path, data in requests:
+        began = time.perf_counter()
+        await client.post(path, data.replace(b'"stream": false', b'"stream": true'))
+        times.append(client.first_event_at - began)
+    client.transport.close()
+    return statistics.quantiles(times, n=100)[98] * 1e6
+
+
+async def errors_when_killed(port, requests, server):
+    """Requests that fail at the client when a worker is killed in the middle of them; no answer had begun."""
+    loop = asyncio.get_running_loop()
+    queue, left, errors = requests[::-1], len(requests) // 2, 0
+
+    async def one():
+        nonlocal left, errors
+        client = None
+        while queue:
+            path, data = queue.pop()
+            left -= 1
+            if left == 0:
+                kill(server)
+            try:
+                if client is None or client.transport.is_closing():
+                    _, client = await loop.create_connection(Client, "127.0.0.1", port)
+                await client.post(path, data)
+            except (OSError, RuntimeError, asyncio.TimeoutError):
+                errors += 1
+                client = None
+
+    await asyncio.gather(*(one() for _ in range(16)))
+    return errors
 
 
 async def wait_until_up(port, process, deadline_s=60):
@@ -250,36 +290,108 @@ async def wait_until_up(port, process, deadline_s=60):
     raise RuntimeError(f"it did not serve within {deadline_s} s; last seen: {last}")
 
 
+class State:
+    """What was measured so far, in a file."""
+
+    def __init__(self, path):
+        self.path = pathlib.Path(path)
+        kept = json.loads(self.path.read_text()) if self.path.exists() else {}
+        self.figures, self.direct = kept.get("figures", {}), kept.get("direct", [])
+
+    def keep(self, key, rows, direct=None):
+        self.figures[key] = rows
+        self.direct += [direct] if direct else []
+        self.path.write_text(json.dumps({"figures": self.figures, "direct": self.direct}, indent=1))
+
+
 async def race(options):
-    figures = {name: [] for name in options.contestants}
-    direct = []
+    state = State(options.state or pathlib.Path(options.environments) / "race.json")
+    deadline = time.monotonic() + options.minutes * 60
     for repetition in range(options.repetitions):
         for name in options.contestants:
-            ports = free_ports(WORKERS + 1)
-            servers = await start_workers(ports[1:], options.delay_ms / 1000)
-            log = open(pathlib.Path(options.environments) / f"{name}.log", "w")
-            process = subprocess.Popen([str(part) for part in command(name, ports[0], ports[1:], options)],
-                                       stdout=log, stderr=log, start_new_session=True)
-            try:
-                await wait_until_up(ports[0], process)
-                figures[name].append(await measure(process, ports[0], options, f"{repetition}"))
-                print(f"{repetition + 1}/{options.repetitions} {name} {figures[name][-1]}", file=sys.stderr)
-            except RuntimeError as error:
-                print(f"{name}: {error}; see {log.name}", file=sys.stderr)
-            finally:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-                log.close()
-                straight = await drive(ports[1], [body(text(2048, i), True) for i in range(200)], 1)
-                direct.append(statistics.median(seconds for _, seconds in straight) * 1e6)
-                for server in servers:
-                    server.close()
-    return figures, statistics.median(direct)
+            key = f"{repetition} {name}"
+            if key in state.figures or time.monotonic() > deadline:
+                continue
+            rows, direct = await one_contestant(name, options, f"{repetition}")
+            state.keep(key, rows, direct)
+            print(f"{repetition + 1}/{options.repetitions} {name} {rows}", file=sys.stderr)
+        key = f"{repetition} replicas"
+        if "teebench" in options.contestants and key not in state.figures and time.monotonic() <= deadline:
+            state.keep(key, await replicas(options, f"{repetition}"))
+            print(f"{repetition + 1}/{options.repetitions} replicas {state.figures[key]}", file=sys.stderr)
+    figures = {}
+    for key, rows in state.figures.items():
+        figures.setdefault(key.split(" ", 1)[1], []).append(rows)
+    return figures, state.direct
 
 
-def table(figures, direct_us, options):
+async def one_contestant(name, options, seed):
+    """All rows of one contestant, and the latencies without it: (median of an answer, P99 of a first event)."""
+    ports = free_ports(WORKERS + 1)
+    servers = await start_workers(ports[1:], options.delay_ms / 1000)
+    log = open(pathlib.Path(options.environments) / f"{name}.log", "w")
+    process = subprocess.Popen([str(part) for part in command(name, ports[0], ports[1:], options)],
+                               stdout=log, stderr=log, start_new_session=True)
+    rows, direct = {}, None
+    try:
+        await wait_until_up(ports[0], process)
+        rows = await measure(process, ports[0], servers, options, seed)
+        few = [body(text(2048, index), True) for index in range(200)]
+        straight = await drive(ports[2], few, 1)
+        direct = (statistics.median(seconds for _, seconds in straight) * 1e6, await ttft_p99_us(ports[2], few))
+    except RuntimeError as error:
+        print(f"{name}: {error}; see {log.name}", file=sys.stderr)
+    finally:
+        end([process])
+        log.close()
+        for server in servers:
+            kill(server)
+    return rows, direct
+
+
+async def replicas(options, seed):
+    """Hits of three routers that take requests in turn, as a share of one router's: without sync and with it."""
+    requests, order = shared_load(0, 800, 200, 16, 20, seed=f"{seed} replicas")
+
+    async def hits_of(count, in_step):
+        ports = free_ports(WORKERS + 2 * count)
+        workers, data, control = ports[:WORKERS], ports[WORKERS:WORKERS + count], ports[WORKERS + count:]
+        servers = await start_workers(workers, options.delay_ms / 1000)
+        urls = [f"http://127.0.0.1:{port}" for port in workers]
+        processes = []
+        for index in range(count):
+            peers = [f"http://127.0.0.1:{port}" for port in control if port != control[index]]
+            own = ["--peer-urls", *peers] if in_step and peers else []
+            processes.append(subprocess.Popen(
+                [options.binary, "router", "--port", str(data[index]), "--control-port", str(control[index]),
+                 "--worker-urls", *urls, *own], stderr=subprocess.DEVNULL, start_new_session=True))
+        try:
+            for port, process in zip(data, processes):
+                await wait_until_up(port, process)
+            results = [None] * len(requests)
+            for index, request in enumerate(requests):
+                results[index] = (await drive(data[index % count], [request], 1))[0]
+            return hits(results, order)[0]
+        finally:
+            end(processes)
+            for server in servers:
+                kill(server)
+
+    alone = await hits_of(1, False)
+    return {"apart": await hits_of(3, False) / alone, "in step": await hits_of(3, True) / alone}
+
+
+def end(processes):
+    for process in processes:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def table(figures, direct, options):
+    direct_us, direct_ttft_us = (statistics.median(one[part] for one in direct) if direct else 0 for part in (0, 1))
+
     def median(name, row, part=None):
-        values = [run[row] if part is None else run[row][part] for run in figures[name] if run.get(row) is not None]
+        values = [run[row] if part is None else run[row][part] for run in figures.get(name, []) if run.get(row) is not None]
         return statistics.median(values) if values else None
 
     show = lambda value, form: "failed" if value is None else form.format(value)
@@ -287,7 +399,8 @@ def table(figures, direct_us, options):
     print(f"| figure | {' | '.join(options.contestants)} | teebench / best Rust peer |")
     print("| --- |" + " --- |" * (len(options.contestants) + 1))
     cost_rows = [("CPU per request, 2 KB, 16 connections (us)", "cpu_2k", 0), ("CPU per request, 128 KB (us)", "cpu_128k", 0),
-                 ("CPU per streamed chunk (us)", "cpu_chunk", 0), ("added median latency, 2 KB (us)", "p50_2k", direct_us)]
+                 ("CPU per streamed chunk (us)", "cpu_chunk", 0), ("added median latency, 2 KB (us)", "p50_2k", direct_us),
+                 ("added TTFT, P99 (us)", "ttft_p99", direct_ttft_us)]
     for title, row, base in cost_rows:
         values = {name: median(name, row) for name in options.contestants}
         values = {name: None if value is None else value - base for name, value in values.items()}
@@ -298,11 +411,14 @@ def table(figures, direct_us, options):
     for row in ["80 % shared", "20 % shared", "hot prefix", "system prompt"]:
         cells = [f"{show(median(name, row, 0), '{:.3f}')} / {show(median(name, row, 1), '{:.2f}')}" for name in options.contestants]
         print(f"| {row}: hits / hotspot | {' | '.join(cells)} | |")
-    cells = [show(median(name, "no reuse"), "{:.2f}") for name in options.contestants]
-    print(f"| no reuse: hotspot | {' | '.join(cells)} | |")
+    for title, row, form in [("no reuse: hotspot", "no reuse", "{:.2f}"), ("worker killed: failed requests", "killed", "{:.0f}")]:
+        cells = [show(median(name, row), form) for name in options.contestants]
+        print(f"| {title} | {' | '.join(cells)} | |")
+    apart, in_step = median("replicas", "apart"), median("replicas", "in step")
+    print(f"\nThree replicas of teebench have {show(apart, '{:.3f}')} of one's hits without sync, {show(in_step, '{:.3f}')} with.")
     model = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "unknown")
     print(f"\n{platform.system()} {platform.release()}, {model}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}; "
-          f"Python {platform.python_version()}; {options.repetitions} repetitions, workers' delay {options.delay_ms} ms, "
+          f"Python {platform.python_version()}; {len(figures.get('teebench', []))} repetitions, workers' delay {options.delay_ms} ms, "
           f"median direct latency {direct_us:.0f} us; {time.strftime('%Y-%m-%d')}")
 
 
@@ -314,10 +430,12 @@ def main():
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--delay-ms", type=float, default=1.0, help="time that a worker takes for a unary answer")
     parser.add_argument("--short", action="store_true", help="a third of the requests of the CPU rows")
+    parser.add_argument("--state", help="file of what was measured (default: race.json beside the environments)")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no contestant after so many minutes")
     options = parser.parse_args()
     pathlib.Path(options.environments).mkdir(parents=True, exist_ok=True)
-    figures, direct_us = asyncio.run(race(options))
-    table(figures, direct_us, options)
+    figures, direct = asyncio.run(race(options))
+    table(figures, direct, options)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from race import body, drive, free_ports, text, wait_until_up  # noqa: E402
-from worker import start_workers  # noqa: E402
+from worker import kill, start_workers  # noqa: E402
 
 HEAD = b"POST /v1/completions HTTP/1.1\r\nhost: soak\r\ncontent-length: %d\r\n\r\n"
 BAD = [
@@ -94,7 +94,7 @@ async def soak(options):
         process.kill()
         process.wait()
         for server in servers:
-            server.close()
+            kill(server)
 
 
 def main():

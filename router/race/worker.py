@@ -6,16 +6,21 @@ so that the client knows where a request went, whatever a router does to headers
 
 import asyncio
 import json
+import time
 
 
 class Worker(asyncio.Protocol):
     """One connection to one mock worker."""
 
-    def __init__(self, name, delay_s):
-        self.name, self.delay_s, self.buffer = name, delay_s, bytearray()
+    def __init__(self, name, delay_s, open_connections):
+        self.name, self.delay_s, self.buffer, self.open_connections = name, delay_s, bytearray(), open_connections
 
     def connection_made(self, transport):
         self.transport = transport
+        self.open_connections.add(transport)
+
+    def connection_lost(self, _):
+        self.open_connections.discard(self.transport)
 
     def data_received(self, data):
         self.buffer += data
@@ -111,13 +116,15 @@ class Client(asyncio.Protocol):
     """One connection; one request at a time."""
 
     def __init__(self):
-        self.buffer, self.waiter = bytearray(), None
+        self.buffer, self.waiter, self.first_event_at = bytearray(), None, None
 
     def connection_made(self, transport):
         self.transport = transport
 
     def data_received(self, data):
         self.buffer += data
+        if self.first_event_at is None and b"data: " in self.buffer:
+            self.first_event_at = time.perf_counter()
         message = take_message(self.buffer)
         if message is not None and self.waiter is not None:
             waiter, self.waiter = self.waiter, None
@@ -129,7 +136,7 @@ class Client(asyncio.Protocol):
             self.waiter = None
 
     async def post(self, path, body):
-        self.waiter = asyncio.get_running_loop().create_future()
+        self.waiter, self.first_event_at = asyncio.get_running_loop().create_future(), None
         self.transport.write(b"POST %s HTTP/1.1\r\nhost: race\r\ncontent-type: application/json\r\n"
                              b"content-length: %d\r\n\r\n" % (path, len(body)) + body)
         head, answer = await asyncio.wait_for(self.waiter, 60)
@@ -143,5 +150,16 @@ async def start_workers(ports, delay_s):
     servers = []
     for index, port in enumerate(ports):
         name = f"worker-{index}"
-        servers.append(await loop.create_server(lambda name=name: Worker(name, delay_s), "127.0.0.1", port, backlog=512))
+        connections = set()
+        make = lambda name=name, connections=connections: Worker(name, delay_s, connections)
+        server = await loop.create_server(make, "127.0.0.1", port, backlog=512)
+        servers.append((server, connections))
     return servers
+
+
+def kill(server):
+    """Ends a worker as a killed process ends: nothing listens any more, and every connection is reset."""
+    listening, connections = server
+    listening.close()
+    for transport in list(connections):
+        transport.abort()

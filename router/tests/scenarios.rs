@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use fleet::load::{Query, Shape, distinct, groups, hot, poisson, zipf};
 use fleet::server::ServerSpec;
-use fleet::{Arrivals, Figures, Routers, run, run_behind};
+use fleet::{Arrivals, Figures, Routers, clairvoyant, figures, outcomes_behind, run, run_behind};
 
 /// Servers that answer at once: what is left is where requests go.
 const INSTANT: ServerSpec = ServerSpec {
@@ -117,7 +117,7 @@ fn popular_tools_are_served_from_caches_and_sooner_than_by_balance_alone(
     for baseline in baselines() {
         let (its_mean_ms, its_p99_ms, its_hit) = open(&baseline, load, per_second);
         assert!(mean_ms < its_mean_ms, "{mean_ms} ms against {its_mean_ms} ms of {baseline}");
-        assert!(p99_ms < 1.08 * its_p99_ms, "P99 {p99_ms} ms against {its_p99_ms} ms of {baseline}");
+        assert!(p99_ms < 1.04 * its_p99_ms, "P99 {p99_ms} ms against {its_p99_ms} ms of {baseline}");
         assert!(hit > its_hit + 0.1);
     }
     assert!(hit >= hits, "{hit} of the requests came where their tool was; .795 is the most that 600 requests allow");
@@ -146,7 +146,7 @@ fn routers_beside_the_servers_do_what_one_for_all_does(
     };
     let (one, many) = (mean(Routers::GATEWAY), mean(Routers::SIDECARS));
     assert!(many.0 < 1.02 * one.0, "mean {} ms against {} ms", many.0, one.0);
-    assert!(many.1 < 1.06 * one.1, "P99 {} ms against {} ms", many.1, one.1);
+    assert!(many.1 < 1.04 * one.1, "P99 {} ms against {} ms", many.1, one.1);
     assert!(many.2 > one.2 - 0.02, "{} of the tokens hit against {}", many.2, one.2);
 }
 
@@ -184,4 +184,41 @@ fn a_slow_server_gets_less() {
     let ours = run(&expected_cost(), &specs, &queries, Arrivals::Open);
     let turns = run(&json!({"mode": "RoundRobin"}), &specs, &queries, Arrivals::Open);
     assert!(ours.p99_e2e_ms < 0.7 * turns.p99_e2e_ms, "{ours:?} against {turns:?}");
+}
+
+/// One whole load, and what a search that knows all arrivals makes of it in so many attempts.
+fn beside_the_clairvoyant(shape: Shape, per_second: f64, attempts: usize) -> (Figures, Figures) {
+    let queries = poisson(zipf(shape, 600, 200, 1.1, 1), per_second, 100);
+    let ours = outcomes_behind(Routers::GATEWAY, &expected_cost(), &[SMALL; 8], &queries, Arrivals::Open);
+    let best = clairvoyant::improve(SMALL, 8, &queries, &ours, attempts);
+    (figures(&ours, &queries, 8), figures(&best, &queries, 8))
+}
+
+#[test]
+fn the_search_that_knows_all_arrivals_judges_an_assignment_as_the_fleet_does() {
+    let shape = Shape { common: 2, group: 22, own: 8, output_tokens: 128 };
+    let (ours, again) = beside_the_clairvoyant(shape, 18.0, 0);
+    assert_eq!(format!("{ours:?}"), format!("{again:?}"));
+}
+
+#[rstest]
+#[case::decoding_dominates_and_servers_are_overloaded((2, 22, 8), 128, 24.0)]
+#[case::decoding_dominates((2, 22, 8), 128, 12.0)]
+#[case::prefill_dominates_and_servers_are_full((2, 60, 18), 32, 36.0)]
+fn little_is_lost_to_a_search_that_knows_all_arrivals(
+    #[case] (common, group, own): (u64, u64, u64),
+    #[case] output_tokens: u64,
+    #[case] per_second: f64,
+) {
+    let (ours, best) = beside_the_clairvoyant(Shape { common, group, own, output_tokens }, per_second, 1000);
+    assert!(ours.mean_e2e_ms < 1.03 * best.mean_e2e_ms, "{ours:?} against {best:?}");
+}
+
+/// Where servers are just full, the order in which they free their places decides the tail.
+#[rstest]
+fn the_tail_is_hardly_longer_than_that_of_turns_where_nothing_is_shared(#[values(12.0, 18.0, 24.0)] per_second: f64) {
+    let load = |_| distinct(Shape { common: 2, group: 22, own: 8, output_tokens: 128 }, 600);
+    let (_, p99_ms, _) = open(&expected_cost(), load, per_second);
+    let (_, of_turns_ms, _) = open(&baselines()[0], load, per_second);
+    assert!(p99_ms < 1.05 * of_turns_ms, "{p99_ms} ms against {of_turns_ms} ms of round robin");
 }

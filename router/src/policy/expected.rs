@@ -1,15 +1,16 @@
 //! The choice by expected cost: the worker with the least expected time to the first token, and what the choice costs
 //! those that come after.
 //!
-//! cost = wait beyond the least + prefill of what the worker does not hold x (1 + requests that wait behind)
+//! cost = wait beyond the least + prefill of what the worker does not hold x (2 + requests there + requests behind)
 //!
 //! - The *wait* is the prefill under way, and what the router saw others wait besides with as many requests ahead
-//!   ([`super::rates`]); and never less than the oldest request at that worker is overdue. A worker's own account of its
-//!   load is not asked for.
+//!   ([`super::rates`]); and never less than the oldest request at that worker is overdue. Requests that are further on
+//!   than usual count for less, so that of full workers the one that frees a place first is taken, as by a common queue.
 //! - A queue that is longer by one request counts as equal while even the shortest keeps its worker busy: arrivals come
 //!   in units, and whoever comes next takes the shorter one, so nobody waits longer on average. Where a worker would
 //!   fall idle the full difference counts.
-//! - Prefill saved in front of a queue is saved for everyone in it.
+//! - A step that computes a prompt is longer for every sequence in it: prefill saved is saved for all that run there (so
+//!   far as it was seen to take time), for everyone in a queue behind, and about once more for whoever comes meanwhile.
 //! - What most of the traffic shares counts as held everywhere: each worker computes it once, soon, whoever comes first.
 //!
 //! There is no threshold on the share of a prompt that is held: a short prefix counts for the time that it saves.
@@ -20,6 +21,7 @@ use teebench_api::policy::LoadBalancing;
 
 use super::choose::{Choice, Eligibility, rendezvous};
 use super::settings::TreeSettings;
+use super::worker::WorkerState;
 use super::{Engine, Prompt, Rates, Strategy};
 use crate::tree::WorkerIndex;
 
@@ -33,6 +35,9 @@ const SLOW_MS: f64 = 10.0;
 
 /// Most requests behind that a saving is counted for: a queue this long is drained by arrivals ending, not by savings.
 const MOST_BEHIND: f64 = 32.0;
+
+/// Requests that a worker may count for more or less by how far on its requests are.
+const MOST_AHEAD_OR_LATE: f64 = 1.0;
 
 /// A difference in new prefixes and requests below which the lot decides: so routers that never spoke mostly agree, and
 /// no worker gets more than two more than another.
@@ -93,12 +98,15 @@ impl Engine {
         let Some(prefixes) = &self.prefixes else { return };
         let rates = self.rates(prompt.work.is_streamed);
         let common = prompt.tokens_of(prefixes.found.common_chunks);
+        let usual_progress = self.usual_progress(now);
         let consider = |worker: WorkerIndex, candidates: &mut Vec<Candidate>| {
             let state = &self.workers[worker.at()];
             if eligible.allows(worker, state) && self.has_free_slot(state) {
                 let ahead = state.load().in_flight;
                 let backlog_ms = rates.backlog_ms(state.load().awaited_tokens);
-                let usual_ms = rates.wait_ms(ahead) + backlog_ms;
+                let further = self.progress(state, now) - usual_progress * f64::from(ahead);
+                let further = further.clamp(-MOST_AHEAD_OR_LATE, MOST_AHEAD_OR_LATE);
+                let usual_ms = rates.wait_ms((f64::from(ahead) - further).max(0.0)) + backlog_ms;
                 // A worker is slow when one feels it; on answers of a few milliseconds a ratio tells of chance.
                 let slower_ms = Some(usual_ms * (state.pace(now) - 1.0)).filter(|ms| *ms > SLOW_MS);
                 let wait_ms = (usual_ms + slower_ms.unwrap_or(0.0)).max(state.overdue_ms(now));
@@ -125,12 +133,26 @@ impl Engine {
         }
     }
 
+    /// How far on the requests of a worker are, all added up: each from 0, just sent, to about 1, just ending.
+    fn progress(&self, state: &WorkerState, now: Duration) -> f64 {
+        let load = state.load();
+        let progress = self.overall_latency_ms.mean().map_or(0.0, |mean_ms| load.age_ms(now) / mean_ms.max(1.0));
+        progress.min(f64::from(load.in_flight))
+    }
+
+    /// How far on a request of any worker is on average; of very many workers, the first tell.
+    fn usual_progress(&self, now: Duration) -> f64 {
+        let workers = || self.workers.iter().take(MOST_CONSIDERED);
+        let requests: f64 = workers().map(|state| f64::from(state.load().in_flight)).sum();
+        if requests == 0.0 { 0.0 } else { workers().map(|state| self.progress(state, now)).sum::<f64>() / requests }
+    }
+
     fn least_cost(&mut self, prompt: &Prompt<'_>, common: usize, candidates: &[Candidate]) -> Choice {
         let Some(shortest) = candidates.iter().min_by(|one, other| one.wait_ms.total_cmp(&other.wait_ms)) else {
             return Choice::WaitForAny;
         };
         let rates = self.rates(prompt.work.is_streamed);
-        let idle_ms = rates.wait_ms(0);
+        let idle_ms = rates.wait_ms(0.0);
         let turn_ms = rates.turn_ms();
         let backlog_ms = (shortest.wait_ms - idle_ms).max(0.0);
         let chance_ms = RESOLUTION_MS + RESOLUTION_SHARE * idle_ms;
@@ -148,7 +170,8 @@ impl Engine {
         let longer_ms = |candidate: &Candidate| candidate.wait_ms - shortest.wait_ms;
         let cost_ms = |candidate: &Candidate| {
             let prefill_ms = rates.prefill_ms(candidate.missing_tokens);
-            (longer_ms(candidate) - equal_ms).max(0.0) + prefill_ms * (1.0 + behind)
+            let delayed_ms = rates.backlog_ms(candidate.missing_tokens) * f64::from(candidate.ahead).min(MOST_BEHIND);
+            (longer_ms(candidate) - equal_ms).max(0.0) + prefill_ms * (2.0 + behind) + delayed_ms
         };
         let least_ms = candidates.iter().map(cost_ms).fold(f64::INFINITY, f64::min);
         // Among equals, those with the shortest wait; of these, those with the fewest new prefixes and requests; and of

@@ -53,7 +53,7 @@ impl Engine {
                 if !rates.is_empty()
                     && let Some(state) = self.workers.get_mut(worker.at())
                 {
-                    let expected_ms = rates.wait_ms(seen.ahead) + rates.backlog_ms(seen.computed_tokens);
+                    let expected_ms = rates.wait_ms(f64::from(seen.ahead)) + rates.backlog_ms(seen.computed_tokens);
                     state.observe_pace(seen.elapsed_ms, expected_ms, now);
                 }
                 rates.observe(seen);
@@ -113,7 +113,7 @@ mod tests {
             engines[1].learn(lesson, Duration::from_secs(1));
         }
         assert!(engines[1].take_lessons().is_empty(), "what was heard is not told on");
-        for ahead in [0, 2, 9] {
+        for ahead in [0.0, 2.0, 9.0] {
             assert_eq!(engines[1].rates(true).wait_ms(ahead), engines[0].rates(true).wait_ms(ahead));
         }
     }
@@ -124,8 +124,8 @@ mod tests {
         let plan = ChunkPlan::fixed(256);
         let prompt = Prompt { path: &[1], plan: &plan, work: Work::default() };
         engine.begin(WorkerIndex(0), &prompt, Duration::ZERO);
-        let at_first_ms = engine.rates(true).wait_ms(4);
+        let at_first_ms = engine.rates(true).wait_ms(4.0);
         engine.begin(WorkerIndex(0), &prompt, Duration::from_millis(900));
-        assert!(engine.rates(true).wait_ms(4) >= at_first_ms + 900.0);
+        assert!(engine.rates(true).wait_ms(4.0) >= at_first_ms + 900.0);
     }
 }

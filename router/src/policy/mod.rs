@@ -20,7 +20,7 @@ use teebench_api::policy::Reputation;
 use self::expected::Candidate;
 use self::rates::Rates;
 use self::settings::{Mode, PolicySettings, TreeSettings};
-use self::worker::{Ewma, Expected, Load, WorkerState};
+use self::worker::{Ewma, Expected, Load, WorkerState, milliseconds};
 use crate::tree::chunk::ChunkPlan;
 use crate::tree::replica::{Delta, Generation, News, Replica};
 use crate::tree::{HashRadixTree, PrefixMatch, WorkerIndex};
@@ -127,7 +127,7 @@ impl Flight {
     }
 
     fn load(&self) -> Load {
-        Load { in_flight: 1, tokens: self.work.tokens(), ..Load::default() }
+        Load { in_flight: 1, tokens: self.work.tokens(), sent_ms: milliseconds(self.sent), ..Load::default() }
     }
 }
 
@@ -265,7 +265,7 @@ impl Engine {
         let missing_tokens = prompt.work.prompt_tokens - prompt.tokens_of(held_chunks);
         let tokens_ahead = self.workers[worker.at()].load().awaited_tokens;
         let rates = self.rates(true);
-        let expected_ms = rates.wait_ms(ahead) + rates.backlog_ms(tokens_ahead + missing_tokens);
+        let expected_ms = rates.wait_ms(f64::from(ahead)) + rates.backlog_ms(tokens_ahead + missing_tokens);
         let expected = Expected { due: now + Duration::from_secs_f64(expected_ms / 1000.0), tokens: missing_tokens };
         let state = &mut self.workers[worker.at()];
         let awaited = prompt.work.is_streamed.then(|| state.await_first_token(expected));

@@ -91,8 +91,8 @@ impl Rates {
     }
 
     /// Time until a worker with `ahead` requests begins with one more, in milliseconds, the prefill of those before it
-    /// apart; it includes what every request takes besides its prefill.
-    pub fn wait_ms(&self, ahead: u32) -> f64 {
+    /// apart; it includes what every request takes besides its prefill. A part of a request is one that is nearly done.
+    pub fn wait_ms(&self, ahead: f64) -> f64 {
         self.waits.at(ahead)
     }
 }
@@ -194,8 +194,7 @@ impl WaitCurve {
         self.fit.extend(levels.zip(means));
     }
 
-    fn at(&self, ahead: u32) -> f64 {
-        let ahead = f64::from(ahead);
+    fn at(&self, ahead: f64) -> f64 {
         let (Some(first), Some(last)) = (self.fit.first(), self.fit.last()) else { return ahead * self.slope() };
         if ahead <= first.0 {
             return first.1;
@@ -249,7 +248,7 @@ mod tests {
             rates.observe(seen(0, tokens, 20.0 + 0.04 * tokens as f64));
         }
         assert!((rates.prefill_ms(1000) - 40.0).abs() < 3.0, "{} ms", rates.prefill_ms(1000));
-        assert!((rates.wait_ms(0) - 20.0).abs() < 6.0, "{} ms", rates.wait_ms(0));
+        assert!((rates.wait_ms(0.0) - 20.0).abs() < 6.0, "{} ms", rates.wait_ms(0.0));
     }
 
     #[test]
@@ -259,10 +258,13 @@ mod tests {
             let ahead = round % 12;
             rates.observe(seen(ahead, 0, 10.0 + 400.0 * f64::from(ahead.saturating_sub(3))));
         }
-        assert!(rates.wait_ms(3) - rates.wait_ms(0) < 1.0);
-        assert!((rates.wait_ms(8) - rates.wait_ms(7) - 400.0).abs() < 20.0);
+        assert!(rates.wait_ms(3.0) - rates.wait_ms(0.0) < 1.0);
+        assert!((rates.wait_ms(8.0) - rates.wait_ms(7.0) - 400.0).abs() < 20.0);
         rates.note_latency(3, 1600.0);
-        assert!(rates.wait_ms(40) - rates.wait_ms(20) > 20.0 * 300.0, "beyond what was seen the engine counts as full");
+        assert!(
+            rates.wait_ms(40.0) - rates.wait_ms(20.0) > 20.0 * 300.0,
+            "beyond what was seen the engine counts as full"
+        );
     }
 
     proptest! {
@@ -274,7 +276,7 @@ mod tests {
             for (ahead, tokens, elapsed_ms) in samples {
                 rates.observe(seen(ahead, tokens, elapsed_ms));
             }
-            let waits: Vec<f64> = (0..300).chain((300..6000).step_by(97)).map(|ahead| rates.wait_ms(ahead)).collect();
+            let waits: Vec<f64> = (0..300).chain((300..6000).step_by(97)).map(|ahead| rates.wait_ms(f64::from(ahead))).collect();
             prop_assert!(waits.iter().all(|wait| wait.is_finite() && *wait >= 0.0));
             prop_assert!(waits.is_sorted(), "{waits:?}");
         }

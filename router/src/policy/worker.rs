@@ -23,21 +23,28 @@ pub struct Load {
     pub awaited: u32,
     /// Sum of the times at which their first tokens were due, in milliseconds on this router's clock.
     pub due_ms: i64,
+    /// Sum of the times at which the requests in flight were sent, in milliseconds on this router's clock.
+    pub sent_ms: i64,
 }
 
 impl Load {
     /// The same load with its due times counted from `now` on, as it is told to routers with other clocks.
     pub fn relative_to(self, now: Duration) -> Self {
-        Self { due_ms: self.due_ms.saturating_sub(self.awaited_at(now)), ..self }
+        let due_ms = self.due_ms.saturating_sub(times(now, self.awaited));
+        let sent_ms = self.sent_ms.saturating_sub(times(now, self.in_flight));
+        Self { due_ms, sent_ms, ..self }
     }
 
     /// The same load with due times that count from `now` on put on this router's clock.
     pub fn absolute_from(self, now: Duration) -> Self {
-        Self { due_ms: self.due_ms.saturating_add(self.awaited_at(now)), ..self }
+        let due_ms = self.due_ms.saturating_add(times(now, self.awaited));
+        let sent_ms = self.sent_ms.saturating_add(times(now, self.in_flight));
+        Self { due_ms, sent_ms, ..self }
     }
 
-    fn awaited_at(self, now: Duration) -> i64 {
-        milliseconds(now).saturating_mul(self.awaited.into())
+    /// Time that the requests in flight have been under way, all added up, in milliseconds.
+    pub fn age_ms(self, now: Duration) -> f64 {
+        times(now, self.in_flight).saturating_sub(self.sent_ms).max(0) as f64
     }
 
     /// All figures added, up to their bounds.
@@ -48,6 +55,7 @@ impl Load {
             awaited_tokens: self.awaited_tokens.saturating_add(other.awaited_tokens),
             awaited: self.awaited.saturating_add(other.awaited),
             due_ms: self.due_ms.saturating_add(other.due_ms),
+            sent_ms: self.sent_ms.saturating_add(other.sent_ms),
         }
     }
 
@@ -59,6 +67,7 @@ impl Load {
             awaited_tokens: self.awaited_tokens.saturating_sub(other.awaited_tokens),
             awaited: self.awaited.saturating_sub(other.awaited),
             due_ms: self.due_ms.saturating_sub(other.due_ms),
+            sent_ms: self.sent_ms.saturating_sub(other.sent_ms),
         }
     }
 }
@@ -154,8 +163,13 @@ impl Awaited {
     }
 }
 
-fn milliseconds(time: Duration) -> i64 {
+pub(super) fn milliseconds(time: Duration) -> i64 {
     i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// The sum of `count` times that are all `time`.
+fn times(time: Duration, count: u32) -> i64 {
+    milliseconds(time).saturating_mul(count.into())
 }
 
 /// Answers before which a worker's pace is not judged.

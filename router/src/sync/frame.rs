@@ -14,7 +14,7 @@ use crate::tree::MAXIMUM_DEPTH;
 use crate::tree::replica::Generation;
 
 /// Version of the format.
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 3;
 
 /// Most bytes of a frame.
 pub const MAXIMUM_FRAME_BYTES: usize = 1 << 20;
@@ -114,7 +114,8 @@ impl Frame {
         put_number(&mut bytes, *sequence);
         put_text(&mut bytes, run);
         put_number(&mut bytes, workers.len() as u64);
-        for WorkerNews { id, generation, load: Load { in_flight, tokens, awaited_tokens, awaited, due_ms } } in workers
+        for WorkerNews { id, generation, load: Load { in_flight, tokens, awaited_tokens, awaited, due_ms, sent_ms } } in
+            workers
         {
             put_text(&mut bytes, id);
             put_number(&mut bytes, u64::from(*generation));
@@ -123,6 +124,7 @@ impl Frame {
             put_number(&mut bytes, *awaited_tokens);
             put_number(&mut bytes, u64::from(*awaited));
             put_signed(&mut bytes, *due_ms);
+            put_signed(&mut bytes, *sent_ms);
         }
         put_number(&mut bytes, lessons.len() as u64);
         lessons.iter().for_each(|lesson| put_lesson(&mut bytes, lesson));
@@ -172,6 +174,7 @@ impl Frame {
                         awaited_tokens: reader.number("load")?,
                         awaited: reader.number_32("load")?,
                         due_ms: reader.signed("load")?,
+                        sent_ms: reader.signed("load")?,
                     },
                 })
             })
@@ -302,7 +305,7 @@ mod tests {
         let news = |id: &str, generation, in_flight, tokens| WorkerNews {
             id: id.into(),
             generation,
-            load: Load { in_flight, tokens, awaited_tokens: tokens / 2, awaited: in_flight, due_ms: -5 },
+            load: Load { in_flight, tokens, awaited_tokens: tokens / 2, awaited: in_flight, due_ms: -5, sent_ms: -9 },
         };
         vec![news("a", 0, 3, 400), news("b", u32::MAX, u32::MAX, u64::MAX)]
     }
@@ -390,31 +393,31 @@ mod tests {
     #[case::another_version(b"hrt\x09".to_vec(), FrameError::Version)]
     #[case::too_large(vec![0; MAXIMUM_FRAME_BYTES + 1], FrameError::TooLarge(MAXIMUM_FRAME_BYTES + 1))]
     #[case::a_length_without_bytes(
-        [b"hrt\x02\x40".as_slice(), &[0; 8], &[1, 1, 0xff, 0xff, 0xff, 0xff, 0x0f]].concat(),
+        [b"hrt\x03\x40".as_slice(), &[0; 8], &[1, 1, 0xff, 0xff, 0xff, 0xff, 0x0f]].concat(),
         FrameError::OutOfBounds("run")
     )]
     #[case::a_billion_workers(
-        [b"hrt\x02\x40".as_slice(), &[0; 8], &[1, 1, 0, 0x80, 0x94, 0xeb, 0xdc, 0x03]].concat(),
+        [b"hrt\x03\x40".as_slice(), &[0; 8], &[1, 1, 0, 0x80, 0x94, 0xeb, 0xdc, 0x03]].concat(),
         FrameError::OutOfBounds("number of workers")
     )]
     #[case::a_lesson_of_nobody(
-        [b"hrt\x02\x08".as_slice(), &[0; 8], &[1, 1, 0, 0, 1, 0, 0, 3, 9, 9]].concat(),
+        [b"hrt\x03\x08".as_slice(), &[0; 8], &[1, 1, 0, 0, 1, 0, 0, 3, 9, 9]].concat(),
         FrameError::OutOfBounds("lesson")
     )]
     #[case::too_many_lessons(
-        [b"hrt\x02\x08".as_slice(), &[0; 8], &[1, 1, 0, 0, 65], &[2, 0, 3, 9, 9].repeat(65)].concat(),
+        [b"hrt\x03\x08".as_slice(), &[0; 8], &[1, 1, 0, 0, 65], &[2, 0, 3, 9, 9].repeat(65)].concat(),
         FrameError::OutOfBounds("number of lessons")
     )]
     #[case::a_node_before_its_parent(
-        [b"hrt\x02\x08".as_slice(), &[0; 8], &[1, 1, 0, 0, 0, 1, 1, 0xaa, 0]].concat(),
+        [b"hrt\x03\x08".as_slice(), &[0; 8], &[1, 1, 0, 0, 0, 1, 1, 0xaa, 0]].concat(),
         FrameError::OutOfBounds("node")
     )]
     #[case::a_mark_on_nothing(
-        [b"hrt\x02\x08".as_slice(), &[0; 8], &[1, 1, 0, 0, 0, 1, 0, 0xaa, 1, 5, 0]].concat(),
+        [b"hrt\x03\x08".as_slice(), &[0; 8], &[1, 1, 0, 0, 0, 1, 0, 0xaa, 1, 5, 0]].concat(),
         FrameError::OutOfBounds("mark")
     )]
     #[case::more_than_a_frame(
-        [b"hrt\x02\x08".as_slice(), &[0; 8], &[1, 1, 0, 0, 0, 0, 0, 0xff]].concat(),
+        [b"hrt\x03\x08".as_slice(), &[0; 8], &[1, 1, 0, 0, 0, 0, 0, 0xff]].concat(),
         FrameError::OutOfBounds("length")
     )]
     fn a_lie_is_refused_by_what_it_lies_about(#[case] bytes: Vec<u8>, #[case] error: FrameError) {

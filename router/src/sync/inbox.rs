@@ -12,8 +12,14 @@ pub const LOAD_EXPIRES_AFTER: Duration = Duration::from_secs(10);
 
 /// Most requests in flight that a router is believed to have on one worker, and most tokens: no engine queues more, and
 /// sums of liars' numbers stay far from overflow.
-const MOST_LOAD: Load =
-    Load { in_flight: 1 << 20, tokens: 1 << 40, awaited_tokens: 1 << 40, awaited: 1 << 20, due_ms: 1 << 50 };
+const MOST_LOAD: Load = Load {
+    in_flight: 1 << 20,
+    tokens: 1 << 40,
+    awaited_tokens: 1 << 40,
+    awaited: 1 << 20,
+    due_ms: 1 << 50,
+    sent_ms: 1 << 50,
+};
 
 /// A change in what others put on a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +98,7 @@ impl Inbox {
             awaited_tokens: load.awaited_tokens.min(MOST_LOAD.awaited_tokens),
             awaited: load.awaited.min(MOST_LOAD.awaited),
             due_ms: load.due_ms.clamp(-MOST_LOAD.due_ms, MOST_LOAD.due_ms),
+            sent_ms: load.sent_ms.clamp(-MOST_LOAD.sent_ms, MOST_LOAD.sent_ms),
         };
         let loads: Vec<_> = loads.into_iter().map(|(worker, load)| (worker, believed(load))).collect();
         take_back(std::mem::take(&mut entry.loads), changes);

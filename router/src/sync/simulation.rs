@@ -182,8 +182,8 @@ impl Network {
                 let others = self.routers.iter().enumerate().filter(|(other, _)| *other != index);
                 let own = others.map(|(_, other)| other.epoch.state().engine.workers()[worker].own);
                 let sum = own.fold(Load::default(), Load::plus);
-                // Due times are on each router's own clock.
-                let sum = Load { due_ms: told.due_ms, ..sum };
+                // Times are on each router's own clock.
+                let sum = Load { due_ms: told.due_ms, sent_ms: told.sent_ms, ..sum };
                 assert_eq!(told, sum, "seed {seed}, router {index}, worker {worker}");
             }
         }

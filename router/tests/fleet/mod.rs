@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "tests and the bench each use their part")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+pub mod clairvoyant;
 pub mod load;
 pub mod server;
 
@@ -36,17 +37,19 @@ pub enum Arrivals {
 pub struct Routers {
     /// Requests go to them in turn.
     pub count: usize,
-    /// Least time between two messages of one router, in microseconds.
+    /// Time between two messages of one router in the long run, in microseconds.
     pub interval_us: u64,
+    /// Messages that may go at once after a pause.
+    pub burst: u64,
     /// Time that a message takes, in microseconds.
     pub delay_us: u64,
 }
 
 impl Routers {
     /// One router for all.
-    pub const GATEWAY: Self = Self { count: 1, interval_us: 0, delay_us: 0 };
+    pub const GATEWAY: Self = Self { count: 1, interval_us: 0, burst: 1, delay_us: 0 };
     /// One beside each of eight servers.
-    pub const SIDECARS: Self = Self { count: 8, interval_us: 50_000, delay_us: 1_500 };
+    pub const SIDECARS: Self = Self { count: 8, interval_us: 50_000, burst: 8, delay_us: 1_500 };
 }
 
 /// What became of one request.
@@ -88,8 +91,18 @@ pub fn run_behind(
     queries: &[Query],
     arrivals: Arrivals,
 ) -> Figures {
-    let outcomes = Run::new(routers, policy, specs, queries, arrivals).go();
-    figures(&outcomes, queries, specs.len())
+    figures(&outcomes_behind(routers, policy, specs, queries, arrivals), queries, specs.len())
+}
+
+/// The same, and what became of each request.
+pub fn outcomes_behind(
+    routers: Routers,
+    policy: &Value,
+    specs: &[ServerSpec],
+    queries: &[Query],
+    arrivals: Arrivals,
+) -> Vec<Outcome> {
+    Run::new(routers, policy, specs, queries, arrivals).go()
 }
 
 /// One router: its engine, and what it has to tell.
@@ -250,14 +263,15 @@ impl<'a> Run<'a> {
             return;
         }
         self.routers[router].is_due = true;
-        let at_us = self.routers[router].free_us.max(now_us);
+        let saved_us = (self.keeping.burst - 1) * self.keeping.interval_us;
+        let at_us = self.routers[router].free_us.saturating_sub(saved_us).max(now_us);
         self.agenda.push(Reverse((at_us, Happening::Tells(router))));
     }
 
     fn tell(&mut self, from: usize, now_us: u64) {
         let router = &mut self.routers[from];
         router.is_due = false;
-        router.free_us = now_us + self.keeping.interval_us;
+        router.free_us = router.free_us.max(now_us) + self.keeping.interval_us;
         let now: Vec<Load> = router.engine.workers().iter().map(|worker| worker.own).collect();
         let before = std::mem::replace(&mut router.told, now.clone());
         let accepted = std::mem::take(&mut router.unsaid);
@@ -290,7 +304,8 @@ impl<'a> Run<'a> {
     }
 }
 
-fn figures(outcomes: &[Outcome], queries: &[Query], servers: usize) -> Figures {
+/// The figures of what became of all requests.
+pub fn figures(outcomes: &[Outcome], queries: &[Query], servers: usize) -> Figures {
     let count = outcomes.len() as f64;
     let mut requests = vec![0_usize; servers];
     outcomes.iter().for_each(|outcome| requests[outcome.worker] += 1);

@@ -115,6 +115,18 @@ impl Server {
         Some(if is_hiccup { 20 * usual_us } else { usual_us })
     }
 
+    /// Steps after the one under way that are like it and end no sequence, as long as nothing comes; 0 where steps differ.
+    pub fn equal_steps(&self) -> u64 {
+        let decodes_only = self.spec.hiccups == 0 && self.running.iter().all(|job| job.prefill_left == 0);
+        let ends_after = self.running.iter().map(|job| job.output_left).min().unwrap_or(1);
+        if decodes_only { ends_after - 1 } else { 0 }
+    }
+
+    /// Takes so many steps at once, of those that [`Self::equal_steps`] counts.
+    pub fn skip(&mut self, steps: u64) {
+        self.running.iter_mut().for_each(|job| job.output_left -= steps);
+    }
+
     pub fn end_step(&mut self) -> Vec<Event> {
         let mut events = Vec::new();
         for mut job in std::mem::take(&mut self.running) {
