@@ -22,8 +22,9 @@ static DEVICE: LazyLock<Device> = LazyLock::new(Device::new);
 
 fn compared(driver: &str, vbios: &str) -> Result<usize, String> {
     let report = DEVICE.report(NONCE);
-    let rims = [driver, vbios].map(|text| Rim::parse(text.as_bytes()).unwrap());
-    compare(&Report::parse(&report).unwrap(), "580.159.04", "96.00.9F.00.01", &rims).map_err(|error| error.to_string())
+    let rims = [driver, vbios].map(|text| Rim::parse(text.as_bytes()).expect("the manifest is well-formed"));
+    let report = Report::parse(&report).expect("the report is well-formed");
+    compare(&report, "580.159.04", "96.00.9F.00.01", &rims).map_err(|error| error.to_string())
 }
 
 #[test]
@@ -52,7 +53,7 @@ fn the_video_decoders_measurement_counts_only_where_it_is_on(#[case] status: u8,
     let report = DEVICE.sign(unsigned(NONCE, &fields));
     let [_, vbios] = manifests();
     let driver = manifest("580.159.04", &[(35, true, &[[0; 48]])]);
-    let rims = [driver, vbios].map(|text| Rim::parse(text.as_bytes()).unwrap());
+    let rims = [driver, vbios].map(|text| Rim::parse(text.as_bytes()).expect("the manifest is well-formed"));
     let found = compare(&Report::parse(&report).unwrap(), "580.159.04", "96.00.9F.00.01", &rims);
     assert_eq!(found.is_ok(), passes, "{found:?}");
 }
