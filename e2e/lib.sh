@@ -104,7 +104,12 @@ load_images() {
     --binary "$target/debug/libteebench_fake_nvml.so=/opt/nvml/libnvidia-ml.so.1" \
     --file e2e/data/nvml-off.json=/opt/nvml/libnvidia-ml.so.1.json \
     --env TEEBENCH_NVML_LIBRARY=/opt/nvml/libnvidia-ml.so.1)
-  e2e/cluster/load "$work"/{teebench,vllm,nvml}.tar
+  # What this one finds is the node's driver, which a test puts there and changes.
+  driver_image=$(e2e/image/pack --tag localhost/vllm-with-driver:e2e --out "$work/driver.tar" \
+    --binary "$(stripped "$target/debug/vllm")" --binary "$(stripped "$target/debug/hf")" --entrypoint /usr/bin/vllm \
+    --env TEEBENCH_NVML_LIBRARY=/usr/local/nvidia/lib64/libnvidia-ml.so.1 \
+    --env TEEBENCH_BOOT_ID_FILE=/usr/local/nvidia/lib64/boot_id)
+  e2e/cluster/load "$work"/{teebench,vllm,nvml,driver}.tar
 }
 
 make_namespace() { # NAME
@@ -125,7 +130,7 @@ install_chart() {
 # Runs a command inside that reads what was made ready from its environment.
 told() {
   # An error names what failed; where in the harness it passed by is noise.
-  RUST_LIB_BACKTRACE=0 E2E_NVML_IMAGE=$nvml_image E2E_VLLM_IMAGE=$vllm_image E2E_TEEBENCH=$target/$profile/teebench E2E_ARTEFACTS=$artefacts \
+  RUST_LIB_BACKTRACE=0 E2E_NVML_IMAGE=$nvml_image E2E_DRIVER_IMAGE=${driver_image:-} E2E_DRIVER=$target/debug/libteebench_fake_nvml.so E2E_VLLM_IMAGE=$vllm_image E2E_TEEBENCH=$target/$profile/teebench E2E_ARTEFACTS=$artefacts \
     inside "$@"
 }
 

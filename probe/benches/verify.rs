@@ -17,8 +17,8 @@ use std::hint::black_box;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use device::Device;
 use results::Results;
-use teebench_probe::attestation::Root;
-use teebench_probe::verify::verify;
+use teebench_probe::attestation::{Root, Verifier};
+use teebench_probe::verify::{Trust, verify};
 
 const RUNS: u32 = 1000;
 const BENCH_BYTES: usize = 1_500_000;
@@ -31,14 +31,14 @@ fn a_thousand_runs(criterion: &mut Criterion) {
         results.run("cc-on", repetition, BENCH_BYTES, |made| signed::sign(made, &device));
     }
     results.seal();
-    let (paths, root) = ([results.root.clone()], Root::Test(device.root_sha256));
-    let found = verify(&paths, root).expect("a campaign is there");
+    let (paths, trust) = ([results.root.clone()], Trust::new(Verifier::new(Root::Test(device.root_sha256))));
+    let found = verify(&paths, &trust).expect("a campaign is there");
     assert!(found.holds, "{found}");
     let megabytes = found.campaigns[0].bytes / 1_000_000;
     let mut group = criterion.benchmark_group("verify");
     group.sample_size(10).throughput(Throughput::Bytes(found.campaigns[0].bytes));
     group.bench_function(format!("1000 runs, {megabytes} MB"), |bencher| {
-        bencher.iter(|| verify(black_box(&paths), root));
+        bencher.iter(|| verify(black_box(&paths), &trust));
     });
     group.finish();
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::attestation::{Root, RootError};
+use crate::cpu::{AttestCpuArgs, attest};
 use crate::exec::{self, ExecArgs};
 use crate::gpu::GpuChoice;
 use crate::install::{self, InstallArgs};
@@ -25,6 +26,8 @@ pub struct Args {
 /// What the probe does.
 #[derive(clap::Subcommand, Clone, Debug)]
 pub enum Command {
+    /// Has this machine's CPU and its virtual TPM sign what they are.
+    AttestCpu(AttestCpuArgs),
     /// Supervises an engine and serves samples, environment and evidence beside it.
     Exec(Box<ExecArgs>),
     /// Copies this program to a folder, from where a container with another image runs it.
@@ -71,6 +74,7 @@ impl AttestationArgs {
 /// When the work failed; bad input is told on standard error and by exit code 2.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
+        Command::AttestCpu(args) => attest::run(&args),
         Command::Exec(args) => exec::run(&args),
         Command::Install(args) => install::run(&args),
         Command::Sample(args) => record::run(&args),

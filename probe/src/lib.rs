@@ -13,6 +13,8 @@
 //! | [`energy`] | energy of a window by two methods, pure |
 //! | [`evidence`] | levels, states and nonces, pure; and the taking of evidence |
 //! | [`attestation`] | the GPU's signed report and its certificates, pure |
+//! | [`cpu`] | the CPU's report, its virtual TPM's quote, and how they are asked for |
+//! | [`endorsement`] | reference manifests and a remote verifier's tokens, pure |
 //! | [`environment`] | what the machine is |
 //! | [`exec`] | supervision of the engine |
 //! | [`http`] | the probe's own server |
@@ -22,6 +24,8 @@
 
 pub mod attestation;
 pub mod client;
+pub mod cpu;
+pub mod endorsement;
 pub mod energy;
 pub mod environment;
 pub mod evidence;
@@ -34,6 +38,7 @@ pub mod rapl;
 pub mod sampler;
 pub mod verify;
 
+mod bytes;
 mod cli;
 mod clock;
 mod install;

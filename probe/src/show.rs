@@ -261,7 +261,7 @@ mod tests {
     fn a_simulated_machine_never_reads_as_a_measured_one() {
         let folder = tempfile::tempdir().unwrap();
         let source = Simulated::new(fixture::write(folder.path(), &fixture::gpu_file()));
-        let shown = look(&Machine::new(Arc::new(source), Root::Nvidia));
+        let shown = look(&Machine::new(Arc::new(source), Root::Vendor));
         let text = shown.to_string();
         assert!(text.contains("Enabled (simulated)") && text.contains("SelfReported (simulated)"), "{text}");
         assert!(text.contains("300.00 W") && text.contains("SEV-SNP with vTOM"), "{text}");
@@ -271,7 +271,7 @@ mod tests {
 
     #[test]
     fn a_machine_without_a_gpu_is_told_with_the_reason_and_proves_nothing() {
-        let text = look(&Machine::new(Arc::new(Absent::new("no libnvidia-ml.so.1")), Root::Nvidia)).to_string();
+        let text = look(&Machine::new(Arc::new(Absent::new("no libnvidia-ml.so.1")), Root::Vendor)).to_string();
         assert!(text.contains("Unknown") && text.contains("Declared"), "{text}");
         assert!(text.contains("Cannot be read") && text.contains("no libnvidia-ml.so.1"), "{text}");
     }

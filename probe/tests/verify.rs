@@ -17,9 +17,13 @@ use results::{Made, Results};
 use rstest::rstest;
 use teebench_api::files::evidence::{EvidenceLevel, NonceDocument, TeeState};
 use teebench_api::files::run::{Reason, ReasonCode, Validity, Verdict};
-use teebench_probe::attestation::Root;
+use teebench_probe::attestation::{Root, Verifier};
 use teebench_probe::evidence::nonce_sha256;
-use teebench_probe::verify::{Found, Outcome, VerifyError, verify};
+use teebench_probe::verify::{Found, Outcome, Trust, VerifyError, verify};
+
+fn trust(root: Root) -> Trust {
+    Trust::new(Verifier::new(root))
+}
 
 /// Two repetitions of both arms, sealed.
 fn whole(out: &Path) -> Results {
@@ -34,7 +38,7 @@ fn whole(out: &Path) -> Results {
 }
 
 fn verified(root: &Path) -> Found {
-    verify(&[root.to_owned()], Root::Nvidia).unwrap()
+    verify(&[root.to_owned()], &trust(Root::Vendor)).unwrap()
 }
 
 /// All faults as `file: message`, those of runs with the run's path.
@@ -213,11 +217,11 @@ fn what_a_gpu_signed_holds_under_its_root_and_under_no_other() {
     let results = Results::begin(out.path());
     results.run("cc-on", 1, 100, |made| signed::sign(made, &device));
     results.seal();
-    let under = |root| verify(std::slice::from_ref(&results.root), root).unwrap();
+    let under = |root| verify(std::slice::from_ref(&results.root), &trust(root)).unwrap();
     let found = under(Root::Test(device.root_sha256));
     assert!(found.holds, "{found}");
     assert_eq!(found.campaigns[0].runs[0].supported, Some(EvidenceLevel::DeviceSigned));
-    for root in [Root::Nvidia, Root::Test([7; 32])] {
+    for root in [Root::Vendor, Root::Test([7; 32])] {
         let found = under(root);
         assert!(!found.holds && faults(&found).iter().any(|told| told.contains("another root")), "{found}");
     }
@@ -249,7 +253,7 @@ fn a_signed_run_that_was_changed_does_not_hold_though_its_sums_are_right(#[case]
         change(made);
     });
     results.seal();
-    let found = verify(std::slice::from_ref(&results.root), Root::Test(device.root_sha256)).unwrap();
+    let found = verify(std::slice::from_ref(&results.root), &trust(Root::Test(device.root_sha256))).unwrap();
     assert!(!found.holds && faults(&found).iter().any(|fault| fault.contains(told)), "{:#?}", faults(&found));
 }
 
@@ -310,6 +314,6 @@ fn a_link_in_place_of_a_file_is_refused() {
 #[test]
 fn a_directory_without_a_campaign_is_bad_input() {
     let out = tempfile::tempdir().unwrap();
-    let error = verify(&[out.path().to_owned()], Root::Nvidia).unwrap_err();
+    let error = verify(&[out.path().to_owned()], &trust(Root::Vendor)).unwrap_err();
     assert!(matches!(error, VerifyError::NoCampaign { path: _ }), "{error}");
 }

@@ -1,6 +1,12 @@
 //! `teebench run`: a campaign with local processes.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::Context;
+use teebench_api::files::evidence::CpuEvidence;
 
 use super::{BAD_INPUT, DONE, FAILED, INTERRUPTED, parse_pair};
 use crate::local::{self, End, Options, Simulate};
@@ -38,11 +44,24 @@ pub struct Args {
     /// Fault of a simulated server, to rehearse what a campaign does then; kinds as in `teebench mock-vllm --help`.
     #[arg(long, value_name = "ARM/ORDINAL=KIND[=VALUE]", value_parser = parse_pair)]
     fault: Vec<(String, String)>,
+    /// Directory with the reference manifests (RIM files) that arms pin by rimSha256.
+    #[arg(long, value_name = "DIR")]
+    references: Option<PathBuf>,
+    /// What this machine's CPU signed since it booted, as `teebench probe attest-cpu` prints it.
+    #[arg(long, value_name = "FILE")]
+    cpu_evidence: Option<PathBuf>,
 }
 
 /// Runs the campaign to its end.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let Args { file, out, arm, router, first_port, model, dataset, simulate, fault } = args;
+    let Args { file, out, arm, router, first_port, model, dataset, simulate, fault, references, cpu_evidence } = args;
+    let cpu = match cpu_evidence.map(|path| read_cpu_evidence(&path)).transpose() {
+        Ok(cpu) => cpu,
+        Err(error) => {
+            eprintln!("{error:#}");
+            return Ok(ExitCode::from(BAD_INPUT));
+        }
+    };
     let options = Options {
         out,
         arm,
@@ -50,6 +69,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         models: model.into_iter().map(|(name, dir)| (name, PathBuf::from(dir))).collect(),
         first_port,
         faults: fault,
+        references,
+        cpu,
     };
     let datasets = dataset.into_iter().map(|(name, file)| (name, PathBuf::from(file))).collect();
     let planned = match local::planned(&file, simulate, &datasets)
@@ -68,4 +89,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         End::Refused => BAD_INPUT,
         End::Interrupted => INTERRUPTED,
     }))
+}
+
+fn read_cpu_evidence(path: &Path) -> anyhow::Result<CpuEvidence> {
+    let named = || format!("--cpu-evidence {}: give what `teebench probe attest-cpu` printed", path.display());
+    serde_json::from_slice(&std::fs::read(path).with_context(named)?).with_context(named)
 }

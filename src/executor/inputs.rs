@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use teebench_api::{
-    files::inputs::{DatasetInput, GatewayInput, RunInputs, ServerInput},
+    campaign::Endorsement,
+    files::inputs::{DatasetInput, GatewayInput, ReferenceInput, RunInputs, ServerInput},
     plan::{Condition, Plan, RouterTarget, next::Start},
 };
 
@@ -21,6 +22,8 @@ pub struct InputsOrder<'a> {
     pub foreign_routers: &'a BTreeMap<String, String>,
     /// Where the load generator finds the file of the run's data set.
     pub dataset_path: Option<String>,
+    /// Directory in which the load generator finds the arm's reference manifests.
+    pub references: Option<String>,
     /// The servers, in the order of their ordinals.
     pub servers: Vec<ServerInput>,
     /// The gateways before them, in their order; none where the routers beside the servers stand in for them.
@@ -31,8 +34,18 @@ pub struct InputsOrder<'a> {
 
 /// The frozen inputs of one attempt. `None` if the plan has no such block, condition, arm or router.
 pub fn inputs(order: InputsOrder<'_>) -> Option<RunInputs> {
-    let InputsOrder { plan, plan_sha256, start, salt, foreign_routers, dataset_path, servers, gateways, parity_broken } =
-        order;
+    let InputsOrder {
+        plan,
+        plan_sha256,
+        start,
+        salt,
+        foreign_routers,
+        dataset_path,
+        references,
+        servers,
+        gateways,
+        parity_broken,
+    } = order;
     let block = plan.blocks.get(start.block)?;
     let condition = plan.conditions.get(block.condition)?;
     let arm = plan.arm(&start.run.arm)?;
@@ -57,6 +70,10 @@ pub fn inputs(order: InputsOrder<'_>) -> Option<RunInputs> {
         simulated: plan.simulated(),
         tee: arm.tee,
         minimum_evidence: arm.minimum_evidence.unwrap_or_default(),
+        references: references.zip(arm.endorsement.as_ref()).map(|(directory, named)| {
+            let Endorsement { rim_sha256, config_map } = named.clone();
+            ReferenceInput { directory, config_map, rim_sha256 }
+        }),
         served_model: condition.model.clone(),
         dataset: condition.dataset.clone(),
         dataset_file: dataset_path.map(|path| DatasetInput { path, sha256: dataset_sha256(plan, condition) }),

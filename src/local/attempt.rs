@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use nix::sys::signal::Signal;
 use teebench_api::{
     files::{
-        inputs::RunInputs,
+        inputs::{RunInputs, ServerInput},
         run::{Reason, ReasonCode, RunFile, Validity, Verdict},
     },
     plan::{Plan, next::Start},
@@ -74,7 +74,11 @@ impl Attempt<'_> {
             salt: hex::encode(rand::random::<[u8; 32]>()),
             foreign_routers: &self.options.routers,
             dataset_path: self.datasets.get(&self.start.run.experiment).map(|path| path.display().to_string()),
-            servers: servers.iter().map(Server::input).collect(),
+            references: self.options.references.as_ref().map(|directory| directory.display().to_string()),
+            servers: servers
+                .iter()
+                .map(|server| ServerInput { cpu: self.options.cpu.clone(), ..server.input() })
+                .collect(),
             gateways: Vec::new(),
             parity_broken: self.parity_broken,
         })

@@ -9,6 +9,7 @@ use std::{
 
 use teebench_api::{
     campaign::{BenchmarkCampaignSpec, Engine, EngineSettings, Simulator, SimulatorProfile},
+    files::evidence::CpuEvidence,
     plan::{self, Plan, PlanError, next::Limits},
     validate::{Diagnostics, load_path},
 };
@@ -49,6 +50,10 @@ pub struct Options {
     pub models: BTreeMap<String, PathBuf>,
     /// Faults of simulated servers: `<arm>/<ordinal>` and the fault.
     pub faults: Vec<(String, String)>,
+    /// Directory with the reference manifests that arms pin.
+    pub references: Option<PathBuf>,
+    /// What this machine's CPU signed since it booted.
+    pub cpu: Option<CpuEvidence>,
 }
 
 /// The input is bad; nothing was started.
@@ -153,6 +158,15 @@ impl Options {
                     "arm \"{name}\" is a Service of a cluster, which local processes do not reach; choose the other arms by --arm"
                 ));
             }
+        }
+        if let Some(arm) = spec.arms.iter().find(|arm| arm.endorsement.is_some())
+            && self.references.is_none()
+            && !plan.simulated()
+        {
+            let name = &arm.name;
+            return refuse(format!(
+                "arm \"{name}\": its reference manifests are not here; give them by --references DIR"
+            ));
         }
         for experiment in &spec.experiments {
             if experiment.dataset.source().is_some() && !plan.dataset_files.contains_key(&experiment.name) {

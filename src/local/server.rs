@@ -275,6 +275,7 @@ impl Server {
             flags_sha256: Some(self.flags_sha256.clone()),
             weights: self.weights.clone(),
             idle: self.idle,
+            cpu: None,
         }
     }
 

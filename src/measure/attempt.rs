@@ -20,7 +20,7 @@ use teebench_loadgen::{
     record::Measured,
     result_file::{ResultFileError, ResultOptions, write_bench_json},
 };
-use teebench_probe::energy::Work;
+use teebench_probe::{endorsement::References, energy::Work};
 use thiserror::Error;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -73,6 +73,7 @@ impl AttemptError {
             Self::Engine(_) => ReasonCode::ServerDied,
             Self::Router(_) => ReasonCode::RouterFailed,
             Self::Machine(MachineError::Probe { .. }) => ReasonCode::ServerDied,
+            Self::Machine(MachineError::References(_)) => ReasonCode::Evidence,
             Self::Machine(MachineError::Write { .. }) | Self::ResultFile(_) | Self::Sums(_) => ReasonCode::Storage,
             Self::Stopped => ReasonCode::Stopped,
         }
@@ -140,6 +141,7 @@ async fn measured(
     run: &mut RunFile,
 ) -> Result<(), AttemptError> {
     show(&Step::Preparing);
+    let references = machines::references(inputs, out)?;
     let prepared = load::prepare(inputs)?;
     run.dataset_sha256.clone_from(&prepared.dataset_sha256);
     let http = Client::builder().no_proxy().build().expect("a client without TLS and proxies has nothing to load");
@@ -170,7 +172,7 @@ async fn measured(
     show(&Step::TakingEvidence);
     let mut asked = Vec::new();
     for server in &inputs.servers {
-        asked.push(Machine::before(inputs, server, out).await?);
+        asked.push(Machine::before(inputs, server, &references, out).await?);
     }
     let before = readings(&engines).await?;
     if cancel.is_cancelled() {
@@ -180,6 +182,7 @@ async fn measured(
     show(&Step::Collecting);
     let gathering = Gathering {
         inputs,
+        references: &references,
         out,
         http: &http,
         engines: &engines,
@@ -231,6 +234,7 @@ async fn fire(
 /// What gathering an attempt's results needs to know.
 struct Gathering<'a> {
     inputs: &'a RunInputs,
+    references: &'a References,
     out: &'a Path,
     http: &'a Client,
     engines: &'a [EngineClient],
@@ -245,7 +249,7 @@ async fn collect(
     measured: &Measured,
     run: &mut RunFile,
 ) -> Result<(), AttemptError> {
-    let Gathering { inputs, out, http, engines, epochs, before, result } = gathering;
+    let Gathering { inputs, references, out, http, engines, epochs, before, result } = gathering;
     let window = Window { start_unix_ns: measured.window.start_unix_ns, end_unix_ns: measured.window.end_unix_ns };
     run.window = Some(window);
     let bench = out.join("bench.json");
@@ -262,7 +266,7 @@ async fn collect(
     tokio::time::sleep(settle(inputs)).await;
     let mut accounts = Vec::new();
     for machine in asked {
-        accounts.push(machine.after(inputs, window, &bench_sha256).await?);
+        accounts.push(machine.after(inputs, references, window, &bench_sha256).await?);
     }
     let energy = run_energy(&inputs.energy, inputs.simulated, &accounts, window, work(measured));
     machines::write_json(&out.join("energy.json"), &energy)?;

@@ -139,6 +139,7 @@ mod tests {
             flags_sha256: None,
             weights: None,
             idle: None,
+            cpu: None,
         }];
         inputs
     }

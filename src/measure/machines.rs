@@ -10,16 +10,17 @@ use sha2::{Digest, Sha256};
 use teebench_api::{
     campaign::Tee,
     files::{
-        evidence::{Environment, Evidence, EvidenceLevel, GpuIdentity, NonceDocument, Phase},
-        inputs::{RunInputs, ServerInput},
+        evidence::{CpuEvidence, Environment, Evidence, EvidenceLevel, GpuIdentity, NonceDocument, Phase},
+        inputs::{ReferenceInput, RunInputs, ServerInput},
         run::Window,
     },
 };
 use teebench_probe::{
     attestation::{Root, Verifier},
     client::{ClientError, ProbeClient},
+    endorsement::{ReferenceError, References},
     energy::{self, ClockMapping, ClockOffset, counted_joules, mean_power_watts},
-    evidence::{Bound, TeeClaim, recorded, supports},
+    evidence::{Bound, TeeClaim, endorse, recorded, supports},
     power_csv::one_row_a_second,
     sampler::Sample,
 };
@@ -42,6 +43,9 @@ pub enum MachineError {
         #[source]
         source: Box<ClientError>,
     },
+    /// The arm's reference manifests cannot be used.
+    #[error("the arm's reference manifests cannot be used")]
+    References(#[from] ReferenceError),
     /// A file could not be written.
     #[error("cannot write {}: free space or mend permissions", path.display())]
     Write {
@@ -110,7 +114,12 @@ pub struct SampledGpu {
 
 impl Machine {
     /// Measures the clock's offset and takes the evidence before the run.
-    pub async fn before(inputs: &RunInputs, server: &ServerInput, out: &Path) -> Result<Self, MachineError> {
+    pub async fn before(
+        inputs: &RunInputs,
+        server: &ServerInput,
+        references: &References,
+        out: &Path,
+    ) -> Result<Self, MachineError> {
         let ordinal = server.ordinal;
         let dir = out.join("servers").join(ordinal.to_string());
         create(&dir.join("evidence"))?;
@@ -126,7 +135,9 @@ impl Machine {
         let packages = client.cpu_packages().await.map_err(fail("its CPU packages"))?.packages;
         let engine_started_unix_ns = client.engine().await.map_err(fail("its engine"))?.started_unix_ns;
         let nonce = nonce(inputs, ordinal, Phase::Pre, None);
-        let evidence = client.evidence(&nonce).await.map_err(fail("evidence"))?;
+        let mut evidence = client.evidence(&nonce).await.map_err(fail("evidence"))?;
+        let verifier = verifier(inputs, &evidence, server.cpu.as_ref());
+        endorse(&mut evidence, server.cpu.as_ref(), references, &verifier);
         write_json(&dir.join("evidence/nonce-pre.json"), &nonce)?;
         write_json(&dir.join("evidence/pre.json"), &evidence)?;
         let pre = (nonce, evidence);
@@ -139,7 +150,13 @@ impl Machine {
     }
 
     /// Pulls the samples of the window, then takes the evidence after the run, bound to the result file.
-    pub async fn after(self, inputs: &RunInputs, window: Window, bench_sha256: &str) -> Result<Account, MachineError> {
+    pub async fn after(
+        self,
+        inputs: &RunInputs,
+        references: &References,
+        window: Window,
+        bench_sha256: &str,
+    ) -> Result<Account, MachineError> {
         let Self { ordinal, idle, probe, dir } = self;
         let Some(Asked { client, before, gpus, packages, engine_started_unix_ns, pre }) = probe else {
             let evidence = match inputs.tee {
@@ -186,7 +203,9 @@ impl Machine {
             counted.push(CountedPackage { name, joules });
         }
         let nonce = nonce(inputs, ordinal, Phase::Post, Some((bench_sha256, &hex::encode(sums.finalize()))));
-        let evidence = client.evidence(&nonce).await.map_err(fail("evidence"))?;
+        let mut evidence = client.evidence(&nonce).await.map_err(fail("evidence"))?;
+        let verifier = verifier(inputs, &evidence, pre.1.cpu.as_ref());
+        endorse(&mut evidence, pre.1.cpu.as_ref(), references, &verifier);
         write_json(&dir.join("evidence/nonce-post.json"), &nonce)?;
         write_json(&dir.join("evidence/post.json"), &evidence)?;
         let verdict = supports(
@@ -200,10 +219,9 @@ impl Machine {
             Bound { evidence: &evidence, nonce: &nonce },
             inputs.simulated,
         );
-        let verifier = Verifier::new(root(inputs, &evidence));
         let verdict = verdict.and_then(|level| {
             let told = [("pre", &pre.1), ("post", &evidence)].into_iter().flat_map(|(when, evidence)| {
-                let found = recorded::contradictions(evidence, &verifier);
+                let found = recorded::contradictions(evidence, references, &verifier);
                 found.into_iter().map(move |found| format!("{when} evidence {found}"))
             });
             let told: Vec<String> = told.collect();
@@ -221,11 +239,26 @@ impl Machine {
     }
 }
 
-/// The root that the GPUs' reports are held against: the vendor's, but for a simulated campaign, which shows nothing of
-/// a GPU anyway and may name one for tests.
-fn root(inputs: &RunInputs, evidence: &Evidence) -> Root {
-    let for_tests = evidence.reports.iter().find_map(|report| report.test_root_sha256.as_deref());
-    Root::from_test_hex(for_tests.filter(|_| inputs.simulated)).unwrap_or(Root::Nvidia)
+/// What signatures are held against: the vendors' roots, but for a simulated campaign, which shows nothing of a machine
+/// anyway and may name roots for tests.
+fn verifier(inputs: &RunInputs, evidence: &Evidence, cpu: Option<&CpuEvidence>) -> Verifier {
+    let root =
+        |for_tests: Option<&str>| Root::from_test_hex(for_tests.filter(|_| inputs.simulated)).unwrap_or(Root::Vendor);
+    let of_gpus = evidence.reports.iter().find_map(|report| report.test_root_sha256.as_deref());
+    let of_cpu = cpu.and_then(|cpu| cpu.test_root_sha256.as_deref());
+    Verifier::new(root(of_gpus)).with_cpu_root(root(of_cpu))
+}
+
+/// Reads the arm's reference manifests and keeps them with the attempt, so that its evidence can be verified anew.
+pub fn references(inputs: &RunInputs, out: &Path) -> Result<References, MachineError> {
+    let Some(ReferenceInput { directory, config_map: _, rim_sha256 }) = &inputs.references else {
+        return Ok(References::default());
+    };
+    let references = References::in_directory(Path::new(directory), rim_sha256)?;
+    for (sha256, reference) in references.iter() {
+        write(&out.join(format!("rim-{sha256}.xml")), &reference.bytes)?;
+    }
+    Ok(references)
 }
 
 async fn idle_watts(

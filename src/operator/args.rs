@@ -23,7 +23,8 @@ pub struct Args {
     /// When that image is pulled: Always, IfNotPresent or Never. Without it, as Kubernetes chooses by the tag.
     #[arg(long, env = "TEEBENCH_IMAGE_PULL_POLICY", value_parser = ["Always", "IfNotPresent", "Never"])]
     pub image_pull_policy: Option<String>,
-    /// Where results are kept: a directory as file:///path.
+    /// Where results are kept: a directory as file:///path, or s3://bucket/prefix or az://container/prefix with credentials
+    /// in the environment.
     #[arg(long, env = "TEEBENCH_STORE", value_name = "URL")]
     pub store: String,
     /// Address by which load pods reach the upload port.
@@ -38,6 +39,32 @@ pub struct Args {
     /// Whether nodes are looked at before servers are started; needs the right to read them.
     #[arg(long, env = "TEEBENCH_READ_NODES", default_value_t = true, action = clap::ArgAction::Set, value_name = "true|false")]
     pub read_nodes: bool,
+    /// Namespace in which a privileged Job on each confidential machine has its CPU attest it, once a boot, for arms that
+    /// demand it. Without it, no CPU is asked.
+    #[arg(long, env = "TEEBENCH_CPU_ATTESTER_NAMESPACE", value_name = "NAMESPACE")]
+    pub cpu_attester_namespace: Option<String>,
+    /// Path of the TPM on those machines.
+    #[arg(
+        long,
+        env = "TEEBENCH_CPU_ATTESTER_DEVICE",
+        default_value = "/dev/tpmrm0",
+        value_name = "PATH",
+        requires = "cpu_attester_namespace"
+    )]
+    pub cpu_attester_device: String,
+    /// SHA-256 of a root certificate for tests, in hex, in place of AMD's; the machines' certificates then lie beside
+    /// the TPM as certificates.pem, and all that is taken is marked as a test.
+    #[arg(long, env = "TEEBENCH_CPU_ATTESTER_TEST_ROOT", value_name = "SHA256", requires = "cpu_attester_namespace")]
+    pub cpu_attester_test_root: Option<String>,
+    /// Whether this operator waits until it leads among several; needs POD_NAME and POD_NAMESPACE.
+    #[arg(long, requires_all = ["pod_name", "pod_namespace"])]
+    pub leader_election: bool,
+    /// Name of the operator's own pod.
+    #[arg(long, env = "POD_NAME", value_name = "NAME")]
+    pub pod_name: Option<String>,
+    /// Namespace of the operator's own pod.
+    #[arg(long, env = "POD_NAMESPACE", value_name = "NAMESPACE")]
+    pub pod_namespace: Option<String>,
     /// Address that all ports listen on.
     #[arg(long, default_value = "0.0.0.0", value_name = "ADDRESS")]
     pub host: IpAddr,

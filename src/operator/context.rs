@@ -14,6 +14,7 @@ use kube::{
 use teebench_api::{campaign::BenchmarkCampaign, policy::RouterPolicy};
 
 use super::{
+    attester::Attester,
     backoff::Backoff,
     build::Settings,
     caches::{self, Caches},
@@ -44,6 +45,8 @@ pub struct Context {
     pub memory: Arc<Memory>,
     /// What the probes of present servers said, by the pods' uids.
     pub facts: FactsByPod,
+    /// Has the CPUs of confidential machines attest them, where that is switched on.
+    pub attester: Option<Attester>,
     /// How objects are built.
     pub settings: Settings,
     /// How long to wait after failures.

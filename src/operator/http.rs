@@ -25,9 +25,9 @@ impl Health {
         Self { metrics, ready: Arc::default() }
     }
 
-    /// Everything that is watched has been read once.
-    pub fn set_ready(&self) {
-        self.ready.store(true, Ordering::Relaxed);
+    /// Whether everything that is watched has been read once, or this operator waits for its turn to lead.
+    pub fn set_ready(&self, ready: bool) {
+        self.ready.store(ready, Ordering::Relaxed);
     }
 }
 

@@ -7,6 +7,8 @@ pub const MANAGER: &str = "teebench-operator";
 
 /// Name of the program that an object belongs to.
 pub const NAME: &str = "app.kubernetes.io/name";
+/// Label, with the value `true`, of the operator's pod that leads; the results Service selects it.
+pub const LEADER: &str = "teebench.dev/leader";
 /// What part of a campaign an object is.
 pub const COMPONENT: &str = "app.kubernetes.io/component";
 /// Who manages an object.

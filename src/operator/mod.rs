@@ -5,10 +5,12 @@
 //! policy     the controller of RouterPolicies
 //! build      from the plan to objects, pure          writer    the one way to write
 //! caches     what is watched                         identity  which attempt a load pod executes
-//! serve      all of it as one process                names, labels, events, metrics, http, backoff
+//! serve      all of it as one process                leader    which of several operators works
+//! names, labels, events, metrics, http, backoff
 //! ```
 
 mod args;
+mod attester;
 mod backoff;
 pub mod build;
 mod caches;
@@ -18,6 +20,7 @@ mod events;
 mod http;
 mod identity;
 pub mod labels;
+mod leader;
 mod metrics;
 pub mod names;
 mod policy;

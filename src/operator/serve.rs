@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Args,
+    attester::{Attester, AttesterSettings},
     backoff::Backoff,
     build::Settings,
     caches::{self, Scope, Streams},
@@ -25,6 +26,7 @@ use super::{
     events::Events,
     http::{self, Health},
     identity::{Known, LoadPods},
+    leader::Candidate,
     metrics::Metrics,
     policy,
     writer::Writer,
@@ -62,15 +64,33 @@ async fn operate(args: &Args) -> anyhow::Result<()> {
     let metrics = Metrics::new();
     let health = Health::new(metrics.clone());
     let listen = |port| TcpListener::bind((args.host, port));
+    let metrics_listener =
+        listen(args.metrics_port).await.with_context(|| format!("cannot listen on port {}", args.metrics_port))?;
+    tokio::spawn(http::serve(metrics_listener, health.clone(), stop.clone()));
+    let candidate = candidate(args, &client);
+    if let Some(candidate) = &candidate {
+        // One that waits is as ready as it will be; otherwise no rollout would end.
+        health.set_ready(true);
+        if !candidate.lead(&stop).await {
+            return Ok(());
+        }
+        health.set_ready(false);
+    }
     let listeners = Listeners {
         upload: listen(args.upload_port)
             .await
             .with_context(|| format!("cannot listen on port {}", args.upload_port))?,
         read: listen(args.read_port).await.with_context(|| format!("cannot listen on port {}", args.read_port))?,
     };
-    let metrics_listener =
-        listen(args.metrics_port).await.with_context(|| format!("cannot listen on port {}", args.metrics_port))?;
-    tokio::spawn(http::serve(metrics_listener, health.clone(), stop.clone()));
+    let mut leading = tokio::spawn({
+        let (candidate, stop) = (candidate.clone(), stop.clone());
+        async move {
+            match candidate {
+                Some(candidate) => candidate.keep(&stop).await,
+                None => Ok(()),
+            }
+        }
+    });
 
     let nodes = args.read_nodes.then(|| {
         let (nodes, stream) = caches::watch_nodes(&client);
@@ -85,6 +105,11 @@ async fn operate(args: &Args) -> anyhow::Result<()> {
         results_url: args.results_url.clone(),
         results_ca_pem: tls.ca_pem().to_owned(),
     };
+    let attester = args.cpu_attester_namespace.clone().map(|namespace| AttesterSettings {
+        namespace,
+        device: args.cpu_attester_device.clone(),
+        test_root_sha256: args.cpu_attester_test_root.clone(),
+    });
     let scopes: Vec<(Arc<Context>, Streams, Wakes, PolicyWakes)> = scopes(args)
         .iter()
         .map(|scope| {
@@ -101,6 +126,9 @@ async fn operate(args: &Args) -> anyhow::Result<()> {
                 store: store.clone(),
                 memory: Arc::new(Memory::default()),
                 facts: FactsByPod::default(),
+                attester: attester.clone().map(|settings| {
+                    Attester::new(settings, client.clone(), Writer::new(client.clone(), metrics.clone()))
+                }),
                 settings: settings.clone(),
                 backoff: Backoff::default(),
                 wake,
@@ -123,21 +151,35 @@ async fn operate(args: &Args) -> anyhow::Result<()> {
     let is_ready = tokio::spawn(async move {
         join_all(contexts.iter().map(|context| context.filled())).await;
         load_pods.set_ready();
-        health.set_ready();
+        health.set_ready(true);
         tracing::info!("caches are filled; the operator works");
     });
     let contexts: Vec<Arc<Context>> = scopes.iter().map(|(context, ..)| context.clone()).collect();
     let surveying = tokio::spawn(survey(contexts, store, metrics));
-    join_all(
-        scopes.into_iter().map(|(context, streams, wakes, policy_wakes)| {
+    let working = async {
+        join_all(scopes.into_iter().map(|(context, streams, wakes, policy_wakes)| {
             control(context, streams, wakes, policy_wakes, stop.clone())
-        }),
-    )
-    .await;
+        }))
+        .await;
+        serving.await.context("the results service was lost")?.context("the results service ended")
+    };
+    tokio::select! {
+        worked = working => worked?,
+        // What is under way is dropped: it may be another's to do by now.
+        Ok(Err(lost)) = &mut leading => return Err(lost.into()),
+    }
     is_ready.abort();
     surveying.abort();
-    serving.await.context("the results service was lost")??;
+    // Only now, when nothing writes any more, may another operator begin.
+    if let Some(candidate) = candidate {
+        candidate.give_back().await;
+    }
     Ok(())
+}
+
+fn candidate(args: &Args, client: &Client) -> Option<Arc<Candidate>> {
+    let (pod, namespace) = args.pod_name.as_deref().zip(args.pod_namespace.as_deref())?;
+    args.leader_election.then(|| Arc::new(Candidate::new(client, namespace, pod)))
 }
 
 /// Counts now and then what no single pass sees: campaigns by state, bytes of the store.

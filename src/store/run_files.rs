@@ -9,7 +9,7 @@ const LONGEST_PATH: usize = 200;
 /// Most directories and names in such a path: `servers/0/evidence/pre.json` has four.
 const DEEPEST: usize = 6;
 /// What a file of an attempt may end with.
-const EXTENSIONS: [&str; 6] = ["csv", "json", "jsonl", "log", "pem", "txt"];
+const EXTENSIONS: [&str; 7] = ["csv", "json", "jsonl", "log", "pem", "txt", "xml"];
 
 /// Files of an attempt by their paths below it, each with the SHA-256 of its content in hex.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

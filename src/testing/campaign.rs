@@ -46,6 +46,7 @@ pub fn inputs(plan: &Plan, start: &Start) -> RunInputs {
         salt: "00".repeat(32),
         foreign_routers: &BTreeMap::new(),
         dataset_path: None,
+        references: None,
         servers: Vec::new(),
         gateways: Vec::new(),
         parity_broken: &[],

@@ -19,6 +19,10 @@ use crate::files::evidence::EvidenceLevel;
         "spec.arms[].tee: Undeclared belongs to an arm with serviceRef, and only to it; say Enabled or Disabled otherwise"),
     validation = ("!has(self.minimumEvidence) || self.tee == 'Enabled'",
         "spec.arms[].minimumEvidence: only an arm with tee Enabled claims evidence; remove it or enable the TEE"),
+    validation = ("!has(self.minimumEvidence) || self.minimumEvidence != 'Endorsed' || self.tee != 'Enabled' || has(self.endorsement)",
+        "spec.arms[].endorsement: minimumEvidence Endorsed is held against reference manifests; give rimSha256"),
+    validation = ("!has(self.endorsement) || self.tee == 'Enabled'",
+        "spec.arms[].endorsement: only an arm with tee Enabled claims evidence; remove it or enable the TEE"),
     validation = ("!has(self.engine) || !has(self.serviceRef)",
         "spec.arms[].engine: an existing server cannot be given settings; remove engine or serviceRef")
 )]
@@ -31,6 +35,9 @@ pub struct Arm {
     /// Weakest evidence that supports tee Enabled (default SelfReported).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub minimum_evidence: Option<MinimumEvidence>,
+    /// What the evidence is held against beyond its signatures; needed for minimumEvidence Endorsed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endorsement: Option<Endorsement>,
     /// Machines to run servers on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node_pool: Option<NodePool>,
@@ -91,6 +98,20 @@ impl From<MinimumEvidence> for EvidenceLevel {
             MinimumEvidence::Endorsed => Self::Endorsed,
         }
     }
+}
+
+/// Reference manifests (RIM files) of the GPUs' driver and VBIOS.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Endorsement {
+    /// SHA-256 of each manifest that counts, in hex: one for the driver and one for the VBIOS.
+    #[schemars(length(min = 1, max = 16), inner(length(min = 64, max = 64), regex(pattern = r"^[0-9a-f]{64}$")))]
+    pub rim_sha256: Vec<String>,
+    /// Name of the ConfigMap with the manifests, a file each, in the campaign's namespace; a local run takes them by
+    /// --references.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"))]
+    pub config_map: Option<String>,
 }
 
 /// How several GPUs of one server are protected.

@@ -99,6 +99,25 @@ impl Dataset {
             Some(DatasetKind::Trace(set)) => set.prompts,
         }
     }
+
+    /// The same prompts, more of them or fewer.
+    #[must_use]
+    pub fn with_prompts(mut self, prompts: u32) -> Self {
+        let Self { random, prefix_repetition, toolbench, toolbench_file, sharegpt, custom, trace } = &mut self;
+        let given = [
+            random.as_mut().map(|set| &mut set.prompts),
+            prefix_repetition.as_mut().map(|set| &mut set.prompts),
+            toolbench.as_mut().map(|set| &mut set.prompts),
+            toolbench_file.as_mut().map(|set| &mut set.prompts),
+            sharegpt.as_mut().map(|set| &mut set.prompts),
+            custom.as_mut().map(|set| &mut set.prompts),
+            trace.as_mut().map(|set| &mut set.prompts),
+        ];
+        for number in given.into_iter().flatten() {
+            *number = prompts;
+        }
+        self
+    }
 }
 
 /// Where the file of a data set lies; give exactly one of `path`, `configMap` and `claim`.

@@ -24,6 +24,8 @@ use super::dataset::Dataset;
         "spec.experiments[].points[].inputTokens: only a random data set has a settable prompt length; remove it"),
     validation = ("!has(self.points) || !has(self.dataset.random) || self.dataset.random.sharedPrefixTokens == 0 || self.points.all(p, !has(p.inputTokens) || self.dataset.random.sharedPrefixTokens < p.inputTokens * (1000 - self.dataset.random.rangeRatioPermille) / 1000)",
         "spec.experiments[].dataset.random.sharedPrefixTokens: must be under the shortest prompt of every point; lower it"),
+    validation = ("!has(self.points) || !has(self.dataset.prefixRepetition) || self.points.all(p, !has(p.prompts) || self.dataset.prefixRepetition.prefixes <= p.prompts)",
+        "spec.experiments[].points[].prompts: must not be under the data set's prefixes, or some prefix occurs in none; raise it"),
     validation = ("!has(self.repetitions) || !has(self.repetitions.until) || !has(self.load.saturation)",
         "spec.experiments[].repetitions.until: a saturation search has no single width to reach; remove until or saturation"),
     validation = ("!has(self.load.burstinessMilli) || has(self.load.requestRateMilli) || (has(self.points) && self.points.exists(p, has(p.requestRateMilli)))",
@@ -169,6 +171,10 @@ pub struct Point {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_048_576))]
     pub output_tokens: Option<u32>,
+    /// Requests of each run, in place of the data set's number: what fills a window of some length depends on the load.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub prompts: Option<u32>,
 }
 
 /// Requests before the window.

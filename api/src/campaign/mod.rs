@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    arm::{Arm, MinimumEvidence, MultiGpu, NodePool, Price, ServiceRef, Tee},
+    arm::{Arm, Endorsement, MinimumEvidence, MultiGpu, NodePool, Price, ServiceRef, Tee},
     dataset::{Dataset, DatasetKind, FileSource},
     engine::{Engine, EngineSettings, Restart, Simulator, SimulatorProfile, Vllm},
     experiment::{Experiment, Load, Metric, Point, Repetitions, Saturation, Slo, Until, Warmup},

@@ -72,6 +72,13 @@ pub struct Evidence {
     /// What the GPUs signed of themselves with this nonce; empty where their mode is off or they sign nothing.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub reports: Vec<GpuReport>,
+    /// What the machine's CPU signed since it booted; absent where nobody asked it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub cpu: Option<CpuEvidence>,
+    /// SHA-256 in hex of the reference manifests that the reports were held against, which lie in `references/` of the
+    /// run; empty where they were held against none.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub references_sha256: Vec<String>,
     /// Version of the program that took it.
     pub tool_version: String,
 }
@@ -116,6 +123,52 @@ pub struct ReportFields {
     pub firmware_id: String,
     /// Number of measurements.
     pub measurements: u32,
+}
+
+/// What the CPU of a confidential machine signed, and its virtual TPM, once since it booted.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub struct CpuEvidence {
+    /// Version of this format: 1.
+    pub schema_version: u32,
+    /// What the quote's nonce is made of.
+    pub document: CpuNonceDocument,
+    /// When it was taken, in nanoseconds since the Unix epoch.
+    pub taken_unix_ns: u64,
+    /// The host compatibility layer's report in base64, as NV index 0x01400001 has it: the CPU's own report, and the
+    /// key that signs quotes.
+    pub hcl_report_base64: String,
+    /// What the TPM signed (TPMS_ATTEST), in base64.
+    pub quote_base64: String,
+    /// Its signature (TPMT_SIGNATURE), in base64.
+    pub signature_base64: String,
+    /// Platform configuration registers of the SHA-256 bank by number, in hex.
+    pub pcrs_sha256: BTreeMap<u8, String>,
+    /// Certificates in PEM of the key that signed the CPU's report (VCEK), leaf first; empty where nobody gave them.
+    pub certificates_pem: String,
+    /// SHA-256 in hex of the root for tests that they were held against; absent where that was the vendor's.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub test_root_sha256: Option<String>,
+    /// Version of the program that took it.
+    pub tool_version: String,
+}
+
+/// The document whose canonical JSON (RFC 8785) is hashed to the nonce of a quote. The kernel draws the boot id when the
+/// machine boots, so a quote with it is not from before.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct CpuNonceDocument {
+    /// `teebench-cpu/1`.
+    pub v: String,
+    /// The kernel's boot id.
+    pub boot_id: String,
+    /// 32 random bytes drawn for the quote, in hex.
+    pub salt: String,
+}
+
+impl CpuNonceDocument {
+    /// The value of `v` in this version.
+    pub const VERSION: &str = "teebench-cpu/1";
 }
 
 /// What the machine is. Absent means that it could not be read.

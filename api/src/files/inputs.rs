@@ -39,6 +39,9 @@ pub struct RunInputs {
     pub tee: Tee,
     /// Weakest evidence that supports tee Enabled.
     pub minimum_evidence: MinimumEvidence,
+    /// Reference manifests that the GPUs' reports are held against; absent where the arm names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub references: Option<ReferenceInput>,
     /// Name by which the servers know the model.
     pub served_model: String,
     /// Where prompts come from.
@@ -89,6 +92,19 @@ pub struct DatasetInput {
     pub sha256: Option<String>,
 }
 
+/// Reference manifests, where the load generator finds them.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ReferenceInput {
+    /// The directory of the manifests on the load generator's machine.
+    pub directory: String,
+    /// Name of the ConfigMap that is mounted there, in a cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_map: Option<String>,
+    /// SHA-256 in hex that each must have, as the arm pins them.
+    pub rim_sha256: Vec<String>,
+}
+
 /// One server of an attempt.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
@@ -120,6 +136,9 @@ pub struct ServerInput {
     /// Where the engine idled with the model loaded, on the executor's clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle: Option<super::run::Window>,
+    /// What its machine's CPU signed since it booted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<super::evidence::CpuEvidence>,
 }
 
 /// One router in front of the servers.

@@ -23,6 +23,7 @@ struct Combination<'a> {
     concurrency: Option<u32>,
     input: Option<u32>,
     output: Option<u32>,
+    prompts: Option<u32>,
 }
 
 /// Values to try for one field; `None` leaves it out.
@@ -120,6 +121,7 @@ fn combinations<'a>(
                                 concurrency,
                                 input,
                                 output,
+                                prompts: None,
                             });
                         });
                     }
@@ -141,6 +143,7 @@ fn combinations<'a>(
                 concurrency: point.max_concurrency,
                 input,
                 output,
+                prompts: point.prompts,
             });
         });
     }
@@ -220,7 +223,7 @@ fn arm_with_max_num_seqs(spec: &BenchmarkCampaignSpec, arms: &[String]) -> Optio
 
 /// The condition of a combination, still without name, slug and cells.
 fn condition(spec: &BenchmarkCampaignSpec, experiment: &Experiment, combination: &Combination<'_>) -> Condition {
-    let Combination { model, max_num_seqs, rate_milli, concurrency, input, output } = *combination;
+    let Combination { model, max_num_seqs, rate_milli, concurrency, input, output, prompts } = *combination;
     let campaign = match (&spec.engine.vllm, &spec.engine.simulator) {
         (Some(vllm), _) => vllm.settings.clone(),
         (None, Some(simulator)) => simulator.settings.clone(),
@@ -228,6 +231,9 @@ fn condition(spec: &BenchmarkCampaignSpec, experiment: &Experiment, combination:
     };
     let of_model = model.engine.as_ref().map_or_else(|| campaign.clone(), |own| campaign.overridden_by(own));
     let mut dataset = experiment.dataset.clone();
+    if let Some(prompts) = prompts {
+        dataset = dataset.with_prompts(prompts);
+    }
     if let Some(random) = &mut dataset.random {
         random.input_tokens = input.into_iter().collect();
     }

@@ -106,14 +106,10 @@ fn experiment_lines(f: &mut Formatter<'_>, plan: &Plan, experiment: &Experiment)
     };
     let conditions: Vec<&Condition> =
         plan.conditions.iter().filter(|condition| condition.experiment == experiment.name).collect();
-    let requests = conditions.first().map_or(0, |condition| condition.prompts());
-    writeln!(
-        f,
-        "  {}: {}, {repetitions}, {} a run",
-        experiment.name,
-        count(conditions.len(), "condition"),
-        count(requests as usize, "request"),
-    )?;
+    let requests = || conditions.iter().map(|condition| condition.prompts());
+    let (fewest, most) = (requests().min().unwrap_or(0), requests().max().unwrap_or(0));
+    let requests = if fewest < most { format!("{fewest} to {most} requests") } else { count(most as usize, "request") };
+    writeln!(f, "  {}: {}, {repetitions}, {requests} a run", experiment.name, count(conditions.len(), "condition"))?;
     if let Some(file) = plan.dataset_files.get(&experiment.name) {
         let DatasetFile { sha256, requests, mean_prompt_tokens, mean_output_tokens, .. } = file;
         let out = mean_output_tokens.map_or_else(String::new, |tokens| format!(" and {tokens} out"));
@@ -143,6 +139,9 @@ fn condition_line(experiment: &Experiment, condition: &Condition) -> String {
     }
     if let Some(search) = experiment.load.saturation {
         parts.push(format!("doubled while any arm and router gains, at most to {}", search.maximum_concurrency));
+    }
+    if experiment.points.iter().any(|point| point.prompts.is_some()) {
+        parts.push(count(condition.prompts() as usize, "request"));
     }
     parts.extend(condition.input_tokens.map(|input| format!("{input} tokens in")));
     parts.push(match condition.output_tokens {

@@ -164,7 +164,7 @@ fn later_settings_override_earlier_ones() {
   points:
   - {model: model-0, maxConcurrency: 4}
   - {model: model-1, maxConcurrency: 4}
-  - {model: model-1, maxConcurrency: 4, maxNumSeqs: 64, inputTokens: 512, outputTokens: 1}
+  - {model: model-1, maxConcurrency: 4, maxNumSeqs: 64, inputTokens: 512, outputTokens: 1, prompts: 7}
   outputTokens: [32]
   repetitions: {minimum: 1}
 ",
@@ -180,7 +180,8 @@ fn later_settings_override_earlier_ones() {
     assert_eq!(plan.boot_engine_for(2, "arm-1").unwrap().enforce_eager, Some(true));
     assert_eq!(plan.engine_for(3, "arm-0"), None);
     let point = &plan.conditions[2];
-    assert_eq!((point.input_tokens, point.output_tokens), (Some(512), Some(1)));
+    assert_eq!((point.input_tokens, point.output_tokens, point.dataset.prompts()), (Some(512), Some(1), 7));
+    assert_eq!(plan.conditions[0].dataset.prompts(), 100);
 }
 
 #[test]

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use support::{Driver, UUID};
 use teebench_api::files::evidence::{Evidence, EvidenceLevel, NonceDocument, Phase, TeeState};
 use teebench_probe::attestation::{Root, Verifier};
+use teebench_probe::endorsement::References;
 use teebench_probe::environment::Machine;
 use teebench_probe::evidence::{NodeHints, recorded, take};
 
@@ -62,17 +63,21 @@ fn a_report_over_this_nonce_makes_the_evidence_device_signed() {
     let fields = report.fields.as_ref().unwrap();
     assert_eq!((fields.driver_version.as_str(), fields.vbios_version.as_str()), ("580.159.04", "96.00.9F.00.01"));
     assert!(evidence.reasons.iter().any(|reason| reason.contains("root for tests")), "{:?}", evidence.reasons);
-    assert_eq!(recorded::contradictions(&evidence, &Verifier::new(test_root())), Vec::<String>::new());
+    assert_eq!(
+        recorded::contradictions(&evidence, &References::default(), &Verifier::new(test_root())),
+        Vec::<String>::new()
+    );
 }
 
 #[test]
 fn under_the_vendors_root_a_report_of_the_tests_contradicts() {
     let driver = Driver::new(|file| signing(file, &DEVICE));
-    let found = evidence(&driver, Root::Nvidia);
+    let found = evidence(&driver, Root::Vendor);
     assert_eq!((found.level, found.state), (EvidenceLevel::Declared, TeeState::Contradictory));
     assert!(found.reasons[0].contains("another root"), "{:?}", found.reasons);
     // Nor does what was taken under a root for tests pass where the vendor's is demanded.
-    let contradictions = recorded::contradictions(&evidence(&driver, test_root()), &Verifier::new(Root::Nvidia));
+    let contradictions =
+        recorded::contradictions(&evidence(&driver, test_root()), &References::default(), &Verifier::new(Root::Vendor));
     assert!(contradictions.iter().any(|told| told.contains("another root")), "{contradictions:?}");
 }
 
@@ -126,7 +131,7 @@ fn one_gpu_of_two_that_signs_nothing_holds_the_level_down() {
     );
     assert_eq!((whole.level, whole.reports.len()), (EvidenceLevel::DeviceSigned, 2));
     whole.reports.pop();
-    let told = recorded::contradictions(&whole, &Verifier::new(test_root()));
+    let told = recorded::contradictions(&whole, &References::default(), &Verifier::new(test_root()));
     assert!(told[0].contains("reaches SelfReported at most"), "{told:?}");
 }
 
@@ -147,7 +152,7 @@ type Change = fn(&mut Evidence);
 fn device_signed_evidence_that_was_changed_contradicts_itself(#[case] change: Change, #[case] told: &str) {
     let mut evidence = evidence(&Driver::new(|file| signing(file, &DEVICE)), test_root());
     change(&mut evidence);
-    let found = recorded::contradictions(&evidence, &Verifier::new(test_root()));
+    let found = recorded::contradictions(&evidence, &References::default(), &Verifier::new(test_root()));
     assert!(found.iter().any(|found| found.contains(told)), "{found:?}");
 }
 
@@ -158,7 +163,7 @@ fn a_machine_whose_mode_is_off_is_asked_for_no_report() {
         file["confidentialCompute"]["protectedMemoryMib"] = json!(0);
         file["faults"] = json!({"nvmlDeviceGetConfComputeGpuAttestationReport": "hang"});
     });
-    let machine = Machine::new(Arc::new(driver.open()), Root::Nvidia);
+    let machine = Machine::new(Arc::new(driver.open()), Root::Vendor);
     let machine = Machine { cpu_isolation: || Ok(0), ..machine };
     let evidence = take(&machine, Err("none".to_owned()), &NodeHints::default(), &document()).unwrap();
     assert_eq!((evidence.state, evidence.reports.len()), (TeeState::Disabled, 0));
@@ -172,13 +177,13 @@ fn limits_and_the_encrypted_link_are_told_where_the_driver_tells_them() {
             "protectedMemoryUsedMib": 512, "keyRotationAttackerAdvantage": 60
         });
     });
-    let environment = evidence(&told, Root::Nvidia).environment;
+    let environment = evidence(&told, Root::Vendor).environment;
     let gpu = &environment.gpus[0];
     assert_eq!((gpu.power_limit_default_mw, gpu.clock_graphics_max_mhz), (Some(310_000), Some(1980)));
     assert_eq!(gpu.clock_memory_max_mhz, Some(2619));
     let link = (environment.protected_memory_used_mib, environment.key_rotation_attacker_advantage);
     assert_eq!(link, (Some(512), Some(60)));
-    let silent = evidence(&Driver::new(|_| {}), Root::Nvidia).environment;
+    let silent = evidence(&Driver::new(|_| {}), Root::Vendor).environment;
     assert_eq!((silent.gpus[0].power_limit_default_mw, silent.protected_memory_used_mib), (None, None));
     assert!(silent.unreadable.keys().any(|name| name.ends_with("power_limit_default")), "{:?}", silent.unreadable);
 }

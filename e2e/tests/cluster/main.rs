@@ -1,6 +1,7 @@
 //! What teebench promises on a cluster; one module for each part of it. `e2e/run` brings up what they need.
 
 mod crds;
+mod driver;
 mod evidence;
 mod faults;
 mod gateway;

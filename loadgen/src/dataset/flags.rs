@@ -107,6 +107,9 @@ pub struct DatasetArgs {
     /// Refuse a file that has fewer requests than --num-prompts: what is done anyway.
     #[arg(long, conflicts_with = "oversample")]
     pub no_oversample: bool,
+    /// Send the prompts of a file as they stand there, not put into a chat template: what is done anyway.
+    #[arg(long)]
+    pub skip_chat_template: bool,
     /// Take the requests of a file in its own order.
     #[arg(long)]
     pub disable_shuffle: bool,

@@ -1,4 +1,4 @@
-//! Certificates from the key that signed a report to the vendor's root.
+//! Certificates from the key that signed a report to the vendor's root: NVIDIA signs them with ECDSA, AMD with RSA.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,6 +10,8 @@ use x509_cert::der::asn1::ObjectIdentifier;
 use x509_cert::der::{Decode, Encode};
 use x509_cert::ext::pkix::{BasicConstraints, KeyUsage};
 
+use crate::cpu::RsaKey;
+
 /// Five certificates of some 700 bytes are what a GPU gives; NVML's buffer has 5,120 bytes.
 const MOST_BYTES: usize = 16 << 10;
 const MOST_CERTIFICATES: usize = 8;
@@ -17,6 +19,8 @@ const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 const END: &str = "-----END CERTIFICATE-----";
 
 const ECDSA_WITH_SHA384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.3");
+const RSASSA_PSS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.10");
+const RSA_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 const SECP384R1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
 /// TCG's DICE TcbInfo: its value ends in the firmware id, 48 bytes.
@@ -40,10 +44,10 @@ pub enum ChainError {
     #[error("certificate {0} is not issued by the one after it")]
     Issuer(usize),
     /// A signature does not hold.
-    #[error("certificate {0} is not signed by the one after it (ECDSA P-384, SHA-384)")]
+    #[error("certificate {0} is not signed by the one after it (ECDSA on P-384 or RSASSA-PSS, with SHA-384)")]
     Signature(usize),
     /// A key of another kind.
-    #[error("certificate {0} has no key on P-384")]
+    #[error("certificate {0} has no key of its signature's kind")]
     Key(usize),
     /// It may not issue certificates.
     #[error("certificate {0} may not issue the one before it")]
@@ -99,11 +103,11 @@ impl Chain {
         Ok(Self { certificates, root_sha256: Sha256::digest(last).into() })
     }
 
-    /// Whether every certificate is issued and signed by the next, the last by itself, and the last is the pinned root.
+    /// Whether every certificate is issued and signed by the next, the last by itself, and the last is a pinned root.
     ///
     /// # Errors
     /// The first certificate, from the leaf, that does not hold.
-    pub fn issued_under(&self, root_sha256: &[u8; 32]) -> Result<(), ChainError> {
+    pub fn issued_under(&self, roots_sha256: &[[u8; 32]]) -> Result<(), ChainError> {
         for (index, certificate) in self.certificates.iter().enumerate() {
             let parent_index = (index + 1).min(self.certificates.len() - 1);
             let parent = &self.certificates[parent_index];
@@ -114,7 +118,7 @@ impl Chain {
             signed_by(certificate, parent, index, parent_index)?;
             only_understood(certificate, index)?;
         }
-        if self.root_sha256 != *root_sha256 {
+        if !roots_sha256.contains(&self.root_sha256) {
             return Err(ChainError::Root(hex::encode(self.root_sha256)));
         }
         Ok(())
@@ -143,15 +147,17 @@ impl Chain {
     /// # Errors
     /// The leaf has none.
     pub fn firmware_id(&self) -> Result<[u8; 48], ChainError> {
-        let extensions = self.certificates[0].tbs_certificate().extensions();
-        let mut of_dice = extensions
-            .into_iter()
-            .flatten()
-            .filter(|extension| extension.extn_id == DICE_TCB_INFO)
-            .map(|e| &e.extn_value);
-        match (of_dice.next(), of_dice.next()) {
-            (Some(value), None) => value.as_bytes().last_chunk().copied().ok_or(ChainError::NoFirmwareId),
-            _ => Err(ChainError::NoFirmwareId),
+        let value = self.leaf_extension(DICE_TCB_INFO).ok_or(ChainError::NoFirmwareId)?;
+        value.last_chunk().copied().ok_or(ChainError::NoFirmwareId)
+    }
+
+    /// The value of an extension that the leaf has exactly once.
+    pub(crate) fn leaf_extension(&self, oid: ObjectIdentifier) -> Option<&[u8]> {
+        let extensions = self.certificates[0].tbs_certificate().extensions().into_iter().flatten();
+        let mut named = extensions.filter(|extension| extension.extn_id == oid);
+        match (named.next(), named.next()) {
+            (Some(only), None) => Some(only.extn_value.as_bytes()),
+            _ => None,
         }
     }
 }
@@ -180,15 +186,27 @@ fn may_issue(parent: &Certificate, parent_index: usize) -> Result<(), ChainError
 
 fn signed_by(child: &Certificate, parent: &Certificate, index: usize, parent_index: usize) -> Result<(), ChainError> {
     let refused = ChainError::Signature(index);
-    let key = key(parent, parent_index)?;
-    let algorithms = [child.signature_algorithm(), child.tbs_certificate().signature()];
-    if algorithms.iter().any(|algorithm| algorithm.oid != ECDSA_WITH_SHA384) {
+    let algorithm = child.signature_algorithm();
+    if algorithm != child.tbs_certificate().signature() {
         return Err(refused);
     }
     let signed = child.tbs_certificate().to_der().map_err(|_| refused.clone())?;
     let bytes = child.signature().as_bytes().ok_or_else(|| refused.clone())?;
-    let signature = Signature::from_der(bytes).map_err(|_| refused.clone())?;
-    key.verify(&signed, &signature).map_err(|_| refused)
+    let holds = match algorithm.oid {
+        ECDSA_WITH_SHA384 => {
+            let key = key(parent, parent_index)?;
+            Signature::from_der(bytes).is_ok_and(|signature| key.verify(&signed, &signature).is_ok())
+        }
+        RSASSA_PSS => rsa_key(parent, parent_index)?.signed_pss_sha384(&signed, bytes),
+        _ => false,
+    };
+    if holds { Ok(()) } else { Err(refused) }
+}
+
+fn rsa_key(certificate: &Certificate, index: usize) -> Result<RsaKey, ChainError> {
+    let info = certificate.tbs_certificate().subject_public_key_info();
+    let bytes = info.subject_public_key.as_bytes().filter(|_| info.algorithm.oid == RSA_PUBLIC_KEY);
+    bytes.and_then(RsaKey::from_pkcs1).ok_or(ChainError::Key(index))
 }
 
 fn valid_at(certificate: &Certificate, index: usize, unix_seconds: u64) -> Result<(), ChainError> {

@@ -29,7 +29,7 @@ const MOST_KNOWN: usize = 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Root {
     /// The vendor's.
-    Nvidia,
+    Vendor,
     /// One for tests, by the SHA-256 of its certificate; what it vouches for is marked as a test.
     Test([u8; 32]),
 }
@@ -40,14 +40,22 @@ impl Root {
     /// # Errors
     /// What was given instead of a digest.
     pub fn from_test_hex(sha256: Option<&str>) -> Result<Self, RootError> {
-        let Some(text) = sha256 else { return Ok(Self::Nvidia) };
+        let Some(text) = sha256 else { return Ok(Self::Vendor) };
         let bytes = hex::decode(text).ok().and_then(|bytes| bytes.try_into().ok());
         bytes.map(Self::Test).ok_or_else(|| RootError { given: text.to_owned() })
     }
 
-    const fn sha256(self) -> [u8; 32] {
+    /// SHA-256 in hex of a root for tests.
+    pub fn test_sha256(self) -> Option<String> {
         match self {
-            Self::Nvidia => NVIDIA_ROOT,
+            Self::Vendor => None,
+            Self::Test(sha256) => Some(hex::encode(sha256)),
+        }
+    }
+
+    const fn gpu_sha256(self) -> [u8; 32] {
+        match self {
+            Self::Vendor => NVIDIA_ROOT,
             Self::Test(sha256) => sha256,
         }
     }
@@ -128,13 +136,25 @@ pub enum AttestationError {
 #[derive(Debug)]
 pub struct Verifier {
     root: Root,
+    cpu_root: Root,
     known: Mutex<BTreeMap<[u8; 32], Arc<Chain>>>,
 }
 
 impl Verifier {
-    /// Verifies under this root.
+    /// Verifies what GPUs signed under this root, and what CPUs signed under their vendor's.
     pub const fn new(root: Root) -> Self {
-        Self { root, known: Mutex::new(BTreeMap::new()) }
+        Self { root, cpu_root: Root::Vendor, known: Mutex::new(BTreeMap::new()) }
+    }
+
+    /// Verifies what CPUs signed under this root.
+    #[must_use]
+    pub fn with_cpu_root(self, cpu_root: Root) -> Self {
+        Self { cpu_root, ..self }
+    }
+
+    /// The root of CPUs.
+    pub const fn cpu_root(&self) -> Root {
+        self.cpu_root
     }
 
     /// The root.
@@ -177,7 +197,7 @@ impl Verifier {
             return Ok(Arc::clone(known));
         }
         let chain = Arc::new(Chain::parse(pem)?);
-        chain.issued_under(&self.root.sha256())?;
+        chain.issued_under(&[self.root.gpu_sha256()])?;
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() < MOST_KNOWN {
             known.insert(digest, Arc::clone(&chain));

@@ -14,6 +14,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::bytes::{Rest, Truncated};
+
 /// NVML's buffer has this size; nothing longer comes from a GPU.
 const MOST_BYTES: usize = 8192;
 const REQUEST: [u8; 4] = [0x11, 0xe0, 0x01, 0xff];
@@ -24,7 +26,11 @@ const SPECIFICATION: u8 = 1;
 
 const DRIVER_VERSION: u16 = 3;
 const VBIOS_VERSION: u16 = 6;
+const NVDEC0_STATUS: u16 = 11;
 const FIRMWARE_ID: u16 = 20;
+
+/// Status of a video decoder that is off, as the vendor's own verifier has it.
+const NVDEC0_OFF: [u8; 1] = [0x55];
 
 /// A text that is no report.
 #[derive(thiserror::Error, Clone, Debug, PartialEq, Eq)]
@@ -33,8 +39,8 @@ pub enum ReportError {
     #[error("{0} bytes, more than {MOST_BYTES}")]
     TooLong(usize),
     /// It ends inside a part.
-    #[error("ends inside its {0}")]
-    Truncated(&'static str),
+    #[error(transparent)]
+    Truncated(#[from] Truncated),
     /// A part is not what it must be.
     #[error("its {0} is not what this version has")]
     Unexpected(&'static str),
@@ -85,7 +91,7 @@ impl<'a> Report<'a> {
             rest.take(usize::from(low) | usize::from(middle) << 8 | usize::from(high) << 16, "measurements")?;
         let measurements = blocks(Rest(record), count)?;
         rest.take(32, "responder's nonce")?;
-        let length = rest.length("opaque length")?;
+        let length = rest.u16_le("opaque length")?;
         let fields = fields(Rest(rest.take(length, "opaque fields")?))?;
         let signed = &bytes[..bytes.len() - rest.0.len()];
         let signature = rest.array("signature")?;
@@ -148,6 +154,11 @@ impl<'a> Report<'a> {
         bytes.try_into().map_err(|_| ReportError::Unexpected("firmware id"))
     }
 
+    /// Whether the first video decoder is on, without which its measurement does not count.
+    pub fn nvdec0_counts(&self) -> bool {
+        self.fields.get(&NVDEC0_STATUS).is_none_or(|status| **status != NVDEC0_OFF)
+    }
+
     fn field(&self, number: u16, name: &'static str) -> Result<&'a [u8], ReportError> {
         self.fields.get(&number).copied().ok_or(ReportError::Missing(name))
     }
@@ -158,10 +169,10 @@ fn blocks(mut record: Rest<'_>, count: u8) -> Result<BTreeMap<u8, &[u8]>, Report
     for _ in 0..count {
         let [index, specification] = *record.array("block")?;
         expect(specification == SPECIFICATION, "block's specification")?;
-        let size = record.length("block")?;
+        let size = record.u16_le("block")?;
         let mut block = Rest(record.take(size, "block")?);
         block.take(1, "block's type")?;
-        let size = block.length("block's value")?;
+        let size = block.u16_le("block's value")?;
         let value = block.take(size, "block's value")?;
         expect(block.0.is_empty(), "block's size")?;
         if found.insert(index, value).is_some() {
@@ -176,7 +187,7 @@ fn fields(mut opaque: Rest<'_>) -> Result<BTreeMap<u16, &[u8]>, ReportError> {
     let mut found = BTreeMap::new();
     while !opaque.0.is_empty() {
         let number = u16::from_le_bytes(*opaque.array("field")?);
-        let size = opaque.length("field")?;
+        let size = opaque.u16_le("field")?;
         let value = opaque.take(size, "field")?;
         if found.insert(number, value).is_some() {
             return Err(ReportError::Twice { part: "field", number });
@@ -187,25 +198,4 @@ fn fields(mut opaque: Rest<'_>) -> Result<BTreeMap<u16, &[u8]>, ReportError> {
 
 fn expect(holds: bool, part: &'static str) -> Result<(), ReportError> {
     if holds { Ok(()) } else { Err(ReportError::Unexpected(part)) }
-}
-
-/// Bytes that are not yet read.
-struct Rest<'a>(&'a [u8]);
-
-impl<'a> Rest<'a> {
-    fn take(&mut self, count: usize, part: &'static str) -> Result<&'a [u8], ReportError> {
-        let (taken, rest) = self.0.split_at_checked(count).ok_or(ReportError::Truncated(part))?;
-        self.0 = rest;
-        Ok(taken)
-    }
-
-    fn array<const N: usize>(&mut self, part: &'static str) -> Result<&'a [u8; N], ReportError> {
-        let (taken, rest) = self.0.split_first_chunk().ok_or(ReportError::Truncated(part))?;
-        self.0 = rest;
-        Ok(taken)
-    }
-
-    fn length(&mut self, part: &'static str) -> Result<usize, ReportError> {
-        Ok(usize::from(u16::from_le_bytes(*self.array(part)?)))
-    }
 }

@@ -7,11 +7,16 @@ use teebench_api::files::evidence::Environment;
 
 use super::openssl;
 
+/// Where Linux shows the id that it drew when it booted.
+pub const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
 /// Where the facts lie.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Paths {
     /// The proc file system.
     pub proc: PathBuf,
+    /// The kernel's boot id.
+    pub boot_id: PathBuf,
     /// Description of the operating system.
     pub os_release: PathBuf,
     /// Folders in which OpenSSL's library may lie, the first match counts.
@@ -24,6 +29,7 @@ impl Default for Paths {
             ["/usr/lib/x86_64-linux-gnu", "/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/local/lib"];
         Self {
             proc: PathBuf::from("/proc"),
+            boot_id: PathBuf::from(BOOT_ID),
             os_release: PathBuf::from("/etc/os-release"),
             libraries: libraries.map(PathBuf::from).to_vec(),
         }
@@ -34,7 +40,7 @@ impl Default for Paths {
 pub(super) fn read(paths: &Paths, environment: &mut Environment) {
     let in_proc = |name: &str| text(&paths.proc.join(name));
     let unreadable = &mut environment.unreadable;
-    environment.boot_id = note(unreadable, "boot_id", in_proc("sys/kernel/random/boot_id"));
+    environment.boot_id = note(unreadable, "boot_id", text(&paths.boot_id));
     environment.kernel = note(unreadable, "kernel", in_proc("sys/kernel/osrelease"));
     environment.os = note(unreadable, "os", text(&paths.os_release).and_then(|text| pretty_name(&text)));
     let cpu_model = in_proc("cpuinfo").and_then(|text| field(&text, "model name", ':'));
@@ -97,6 +103,7 @@ mod tests {
         put("lib/libcrypto.so.3", "\u{7f}ELF\0OpenSSL 3.0.2 15 Mar 2022\0built on");
         Paths {
             proc: folder.join("proc"),
+            boot_id: folder.join("proc/sys/kernel/random/boot_id"),
             os_release: folder.join("os-release"),
             libraries: vec![folder.join("none"), folder.join("lib")],
         }

@@ -5,11 +5,12 @@ mod facts;
 mod openssl;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use teebench_api::files::evidence::Environment;
 
-pub use facts::Paths;
+pub use facts::{BOOT_ID, Paths};
 
 use crate::attestation::{Root, Verifier};
 use crate::gpu::{Answer, ConfidentialAnswers, ConfidentialLink, GpuSource, Unanswered};
@@ -32,6 +33,13 @@ impl Machine {
     pub fn new(gpu: Arc<dyn GpuSource>, root: Root) -> Self {
         let verifier = Arc::new(Verifier::new(root));
         Self { gpu, paths: Paths::default(), cpu_isolation: cpuid::isolation_type, verifier }
+    }
+
+    /// The same machine, whose boot id stands in this file.
+    #[must_use]
+    pub fn with_boot_id_in(mut self, file: &Path) -> Self {
+        file.clone_into(&mut self.paths.boot_id);
+        self
     }
 
     /// The CPU's isolation type inside the guest (leaf 0x4000000C), or the one that a simulator stands in for.
@@ -114,7 +122,7 @@ mod tests {
     fn a_simulated_machine_answers_for_its_cpu_too() {
         let folder = tempfile::tempdir().unwrap();
         let source = Simulated::new(fixture::write(folder.path(), &fixture::gpu_file()));
-        let found = environment(&Machine::new(Arc::new(source), Root::Nvidia));
+        let found = environment(&Machine::new(Arc::new(source), Root::Vendor));
         assert_eq!(found.cpuid_isolation_type, Some(2));
         assert_eq!(found.gpus.len(), 1);
         assert_eq!(found.confidential_compute, Some(fixture::gpu_file().confidential_compute));
@@ -122,7 +130,7 @@ mod tests {
 
     #[test]
     fn without_a_gpu_each_open_question_has_its_reason() {
-        let found = environment(&Machine::new(Arc::new(Absent::new("no driver")), Root::Nvidia));
+        let found = environment(&Machine::new(Arc::new(Absent::new("no driver")), Root::Vendor));
         assert_eq!((found.confidential_compute, found.driver_version), (None, None));
         assert_eq!(found.unreadable["gpu"], "no driver");
         assert_eq!(found.unreadable["engine"], "not asked");

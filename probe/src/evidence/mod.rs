@@ -4,6 +4,7 @@
 //! ```text
 //! classify   from answers to a level and a state
 //! signed     what the GPUs signed, counted in
+//! endorsed   what reference manifests and the CPU's evidence add
 //! nonce      what the evidence is bound to
 //! take       asking the machine
 //! recorded   whether evidence that was written down follows from its own answers and reports
@@ -11,6 +12,7 @@
 //! ```
 
 mod classify;
+mod endorsed;
 mod nonce;
 pub mod recorded;
 mod signed;
@@ -18,6 +20,8 @@ mod supports;
 mod take;
 
 pub use classify::{Classification, Questions, classify};
+pub use endorsed::endorse;
+pub(crate) use endorsed::not_of_the_cpu;
 pub use nonce::{NonceError, nonce_sha256};
 pub use supports::{Bound, TeeClaim, supports};
 pub use take::{Examined, examine, take};

@@ -12,7 +12,7 @@ use super::classify::{NOT_SIGNED, level_by_labels};
 use crate::attestation::{Attested, Expected, Root, Verifier};
 
 /// Said of every state that is device-signed: what is still not shown.
-const NOT_ENDORSED: &str =
+pub(super) const NOT_ENDORSED: &str =
     "neither reference measurements nor the cpu's own report were checked: the level is not above DeviceSigned";
 
 /// What reports are held against.
@@ -29,10 +29,7 @@ pub(crate) struct Against<'a> {
 
 /// A report as the evidence file holds it, with what it says where it verifies.
 pub(super) fn recorded(uuid: &str, report: &[u8], chain: &[u8], against: &Against<'_>) -> GpuReport {
-    let test_root_sha256 = match against.verifier.root() {
-        Root::Nvidia => None,
-        Root::Test(sha256) => Some(hex::encode(sha256)),
-    };
+    let test_root_sha256 = against.verifier.root().test_sha256();
     let unverified = GpuReport {
         uuid: uuid.to_owned(),
         report_base64: STANDARD.encode(report),

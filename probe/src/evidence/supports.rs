@@ -80,6 +80,9 @@ fn against_one(bound: Bound<'_>, phase: Phase, claim: TeeClaim, engine_simulated
     if evidence.reports.iter().any(|report| report.test_root_sha256.is_some()) && !engine_simulated {
         reasons.push(format!("{when} evidence was verified under a root for tests, and the engine is real"));
     }
+    if evidence.cpu.as_ref().is_some_and(|cpu| cpu.test_root_sha256.is_some()) && !engine_simulated {
+        reasons.push(format!("{when} evidence of the cpu was verified under a root for tests, and the engine is real"));
+    }
     let claimed = match claim {
         TeeClaim::Enabled => Some(TeeState::Enabled),
         TeeClaim::Disabled => Some(TeeState::Disabled),
@@ -172,6 +175,8 @@ mod tests {
                 environment: Environment { boot_id: Some("boot-1".to_owned()), ..Environment::default() },
                 node: NodeHints::default(),
                 reports: Vec::new(),
+                cpu: None,
+                references_sha256: Vec::new(),
                 tool_version: "0".to_owned(),
             });
             Self {

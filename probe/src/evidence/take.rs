@@ -76,6 +76,8 @@ pub fn take(
         environment,
         node: questions.node,
         reports,
+        cpu: None,
+        references_sha256: Vec::new(),
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
     })
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::cli::{AttestationArgs, GpuArgs};
+use crate::environment::BOOT_ID;
 use crate::evidence::NodeHints;
 use crate::rapl;
 use crate::sampler::Pace;
@@ -52,6 +53,9 @@ pub struct ExecArgs {
     /// Folder in which Linux shows the energy counters of the CPU's packages.
     #[arg(long, default_value = rapl::POWERCAP, value_name = "DIR")]
     pub(super) powercap: PathBuf,
+    /// File with the kernel's boot id.
+    #[arg(long, env = "TEEBENCH_BOOT_ID_FILE", default_value = BOOT_ID, value_name = "FILE")]
+    pub(super) boot_id: PathBuf,
     /// How long the engine may take to end after a signal before it is killed, in seconds.
     #[arg(long, default_value_t = 25, value_parser = clap::value_parser!(u64).range(0..=3_600))]
     grace_seconds: u64,

@@ -103,7 +103,7 @@ async fn supervise(
     let packages = sample_packages(args, &source.kind())?;
     let sampler = Sampler::start(Arc::clone(&source), args.pace())?;
     let probe = Arc::new(Probe {
-        machine: Machine::new(source, root),
+        machine: Machine::new(source, root).with_boot_id_in(&args.boot_id),
         sampler,
         packages,
         engine: states,

@@ -55,7 +55,7 @@ async fn start_with(
     let (readiness, seen) = watch::channel(Readiness::Waiting { reason: "it loads".to_owned() });
     let pace = Pace::keeping(Duration::from_millis(10), Duration::from_millis(500), Duration::from_secs(1_000));
     let probe = Arc::new(Probe {
-        machine: Machine::new(Arc::clone(&source), Root::Nvidia),
+        machine: Machine::new(Arc::clone(&source), Root::Vendor),
         sampler: Sampler::start(source, pace).unwrap(),
         packages,
         engine: states,

@@ -10,11 +10,11 @@ use std::thread;
 use teebench_api::plan::Plan;
 
 use super::PLAN;
+use super::Trust;
 use super::found::{CampaignFound, Fault, RunFound};
 use super::run::{self, Context};
 use super::statement::{STATEMENT_FILE, statement};
 use super::sums::{self, Hashed, SUMS_FILE, Sums};
-use crate::attestation::Verifier;
 
 /// Files without which the sums of a campaign say nothing of its runs.
 const ALWAYS_SEALED: [&str; 3] = ["campaign.yaml", "decisions.jsonl", PLAN];
@@ -30,7 +30,7 @@ const BEYOND_FILES: [&str; 3] = [
 ];
 
 /// Verifies the campaign in `directory`.
-pub(super) fn verify(directory: &Path, verifier: &Verifier) -> CampaignFound {
+pub(super) fn verify(directory: &Path, trust: &Trust) -> CampaignFound {
     let mut found = CampaignFound {
         directory: directory.display().to_string(),
         campaign: None,
@@ -54,7 +54,7 @@ pub(super) fn verify(directory: &Path, verifier: &Verifier) -> CampaignFound {
         sums::check(directory, sums, &mut hashed, &mut found.faults);
         against_the_seal(directory, sums, &attempts, &mut found);
     }
-    let context = Context { plan: &plan, plan_sha256: &plan_sha256, verifier };
+    let context = Context { plan: &plan, plan_sha256: &plan_sha256, trust };
     for (run, of_run) in run_all(&context, &directory.join("runs"), &attempts.into_iter().collect::<Vec<_>>()) {
         hashed.files += of_run.files;
         hashed.bytes += of_run.bytes;

@@ -20,6 +20,9 @@ pub struct Found {
     pub tool_version: &'static str,
     /// Whether every claim holds and no byte has changed.
     pub holds: bool,
+    /// Tokens that were given and are of no evidence here.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unused_tokens: Vec<String>,
     /// The campaigns.
     pub campaigns: Vec<CampaignFound>,
 }
@@ -62,6 +65,9 @@ pub struct RunFound {
     pub claimed: Option<EvidenceLevel>,
     /// The level that its files support.
     pub supported: Option<EvidenceLevel>,
+    /// The level that they support with the tokens that were given beside them; absent where none is of this run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub with_tokens: Option<EvidenceLevel>,
     /// Whether its engine and its evidence are simulated.
     pub simulated: bool,
     /// What does not hold.
@@ -99,9 +105,9 @@ impl Fault {
 }
 
 impl Found {
-    pub(super) fn new(campaigns: Vec<CampaignFound>) -> Self {
+    pub(super) fn new(campaigns: Vec<CampaignFound>, unused_tokens: Vec<String>) -> Self {
         let holds = campaigns.iter().all(CampaignFound::holds);
-        Self { schema_version: 1, tool_version: env!("CARGO_PKG_VERSION"), holds, campaigns }
+        Self { schema_version: 1, tool_version: env!("CARGO_PKG_VERSION"), holds, unused_tokens, campaigns }
     }
 }
 
@@ -120,6 +126,7 @@ impl CampaignFound {
 impl Display for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.campaigns.iter().try_for_each(|campaign| writeln!(f, "{campaign}"))?;
+        self.unused_tokens.iter().try_for_each(|file| writeln!(f, "token {file}: of no evidence here"))?;
         writeln!(f, "{}", if self.holds { "everything that is claimed holds" } else { "not everything holds" })
     }
 }
@@ -159,7 +166,11 @@ impl CampaignFound {
         for run in self.runs.iter().filter(|run| run.outcome == Outcome::Holds) {
             if let (Some(tee), Some(level)) = (run.tee, run.claimed) {
                 let simulated = if run.simulated { " (simulated)" } else { "" };
-                *claims.entry(format!("TEE {}, evidence {level:?}{simulated}", tee.name())).or_default() += 1;
+                let vouched = match run.with_tokens {
+                    Some(with_tokens) => format!("; {with_tokens:?} with the tokens given"),
+                    None => String::new(),
+                };
+                *claims.entry(format!("TEE {}, evidence {level:?}{simulated}{vouched}", tee.name())).or_default() += 1;
             }
         }
         claims

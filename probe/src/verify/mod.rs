@@ -7,6 +7,7 @@
 //! | [`run`] | one attempt: its files, its identity, what it claims |
 //! | [`server`] | one server's evidence before and after: nonces, answers, samples |
 //! | [`statement`] | the in-toto Statement over a campaign's sums |
+//! | [`tokens`] | what a remote verifier's tokens, given beside the files, add |
 //! | [`found`] | what was found, for people and for programs |
 //!
 //! Sums show that nothing changed since they were written, not who wrote them: for that, sign the Statement.
@@ -17,14 +18,16 @@ mod run;
 mod server;
 mod statement;
 mod sums;
+mod tokens;
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::attestation::{Root, Verifier};
+use crate::attestation::Verifier;
 
 pub use found::{CampaignFound, Fault, Found, Outcome, RunFound};
 pub use statement::{STATEMENT_FILE, StatementError, statement};
+pub use tokens::Tokens;
 
 /// The file that makes a directory a campaign's.
 const PLAN: &str = "plan.json";
@@ -49,20 +52,34 @@ pub enum VerifyError {
     },
 }
 
-/// Verifies every campaign under `paths`, each a campaign's directory or the one above several. Reports that GPUs signed
-/// are held against `root`.
+/// What is trusted beyond the files.
+pub struct Trust {
+    /// The roots of what machines signed.
+    pub verifier: Verifier,
+    /// A remote verifier's tokens.
+    pub tokens: Tokens,
+}
+
+impl Trust {
+    /// Trusts what this verifier does, and no tokens.
+    #[must_use]
+    pub fn new(verifier: Verifier) -> Self {
+        Self { verifier, tokens: Tokens::default() }
+    }
+}
+
+/// Verifies every campaign under `paths`, each a campaign's directory or the one above several.
 ///
 /// # Errors
 /// When a path has no campaign or cannot be listed. What does not hold is no error: it is found, and named.
-pub fn verify(paths: &[PathBuf], root: Root) -> Result<Found, VerifyError> {
-    let verifier = Verifier::new(root);
+pub fn verify(paths: &[PathBuf], trust: &Trust) -> Result<Found, VerifyError> {
     let mut campaigns = Vec::new();
     for path in paths {
         for directory in campaign_directories(path)? {
-            campaigns.push(campaign::verify(&directory, &verifier));
+            campaigns.push(campaign::verify(&directory, trust));
         }
     }
-    Ok(Found::new(campaigns))
+    Ok(Found::new(campaigns, trust.tokens.unused()))
 }
 
 fn campaign_directories(path: &Path) -> Result<Vec<PathBuf>, VerifyError> {

@@ -3,21 +3,21 @@
 use std::path::Path;
 
 use teebench_api::campaign::{Arm, Tee};
-use teebench_api::files::evidence::EvidenceLevel;
 use teebench_api::files::inputs::RunInputs;
 use teebench_api::files::run::{RunFile, Verdict};
 use teebench_api::plan::Plan;
 
+use super::Trust;
 use super::found::{Fault, Outcome, RunFound};
-use super::server::{self, Expected};
+use super::server::{self, Expected, Supported};
 use super::sums::{self, Hashed, SUMS_FILE, Sums};
-use crate::attestation::Verifier;
+use crate::endorsement::References;
 
 /// What all attempts of a campaign share.
 pub(super) struct Context<'a> {
     pub(super) plan: &'a Plan,
     pub(super) plan_sha256: &'a str,
-    pub(super) verifier: &'a Verifier,
+    pub(super) trust: &'a Trust,
 }
 
 /// Verifies the attempt in `directory`, which lies at `path` below `runs/`.
@@ -29,6 +29,7 @@ pub(super) fn verify(context: &Context<'_>, path: &str, directory: &Path) -> (Ru
         validity: None,
         claimed: None,
         supported: None,
+        with_tokens: None,
         simulated: false,
         faults: Vec::new(),
         notes: Vec::new(),
@@ -71,13 +72,30 @@ fn judge(context: &Context<'_>, directory: &Path, sums: &Sums, run: &RunFile, fo
         tee: arm.tee,
         minimum: arm.minimum_evidence.unwrap_or_default().into(),
         engine_simulated: context.plan.simulated(),
-        verifier: context.verifier,
+        references: &references(directory, sums, arm, &mut found.faults),
+        trust: context.trust,
     };
     match supported_level(directory, sums, run, &expected, &mut found.faults) {
-        Ok(level) => found.supported = Some(level),
+        Ok(Supported { level, with_tokens }) => (found.supported, found.with_tokens) = (Some(level), with_tokens),
         Err(reasons) => found.notes = reasons,
     }
     against_the_claim(run, found);
+}
+
+/// The pinned reference manifests that lie with the attempt; one that is missing or broken is a fault.
+fn references(directory: &Path, sums: &Sums, arm: &Arm, faults: &mut Vec<Fault>) -> References {
+    let Some(endorsement) = &arm.endorsement else { return References::default() };
+    let kept = |pin: &&String| sums.contains_key(&file(pin));
+    let file_of = |pin: &String| sums::read(&directory.join(file(pin))).unwrap_or_default();
+    let pins: Vec<String> = endorsement.rim_sha256.iter().filter(kept).cloned().collect();
+    References::pinned(pins.iter().map(file_of), &pins).unwrap_or_else(|error| {
+        faults.push(Fault::new("", error.to_string()));
+        References::default()
+    })
+}
+
+fn file(sha256: &str) -> String {
+    format!("rim-{sha256}.xml")
 }
 
 /// Whether the attempt is the one that its path and the plan say; gives its arm.
@@ -127,8 +145,8 @@ fn supported_level(
     run: &RunFile,
     expected: &Expected<'_>,
     faults: &mut Vec<Fault>,
-) -> Result<EvidenceLevel, Vec<String>> {
-    let (mut levels, mut reasons) = (Vec::new(), Vec::new());
+) -> Result<Supported, Vec<String>> {
+    let (mut levels, mut reasons) = (Vec::<Supported>::new(), Vec::new());
     for server in &run.servers {
         match server::verify(directory, sums, server, expected, faults) {
             Ok(level) => levels.push(level),
@@ -137,8 +155,8 @@ fn supported_level(
             }
         }
     }
-    match levels.into_iter().min() {
-        Some(level) if reasons.is_empty() => Ok(level),
+    match levels.into_iter().reduce(Supported::weaker) {
+        Some(weakest) if reasons.is_empty() => Ok(weakest),
         None if reasons.is_empty() => Err(vec!["run.json names no server".to_owned()]),
         _ => Err(reasons),
     }

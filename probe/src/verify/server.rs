@@ -8,9 +8,10 @@ use teebench_api::campaign::Tee;
 use teebench_api::files::evidence::{Evidence, EvidenceLevel, NonceDocument, Phase};
 use teebench_api::files::run::ServerRecord;
 
+use super::Trust;
 use super::found::Fault;
 use super::sums::{self, Sums};
-use crate::attestation::Verifier;
+use crate::endorsement::References;
 use crate::evidence::{Bound, TeeClaim, recorded, supports};
 
 /// What the evidence of an attempt must be bound to, and what is claimed of it.
@@ -23,7 +24,29 @@ pub(super) struct Expected<'a> {
     pub(super) tee: Tee,
     pub(super) minimum: EvidenceLevel,
     pub(super) engine_simulated: bool,
-    pub(super) verifier: &'a Verifier,
+    pub(super) references: &'a References,
+    pub(super) trust: &'a Trust,
+}
+
+/// What the files of a server support, or of all servers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Supported {
+    /// The level.
+    pub(super) level: EvidenceLevel,
+    /// The level with the tokens that were given beside them; absent where no token is of this evidence.
+    pub(super) with_tokens: Option<EvidenceLevel>,
+}
+
+impl Supported {
+    /// What both support.
+    pub(super) fn weaker(self, other: Self) -> Self {
+        let with_tokens =
+            |one: Self, other: Self| one.with_tokens.map(|level| level.min(other.with_tokens.unwrap_or(other.level)));
+        Self {
+            level: self.level.min(other.level),
+            with_tokens: with_tokens(self, other).or_else(|| with_tokens(other, self)),
+        }
+    }
 }
 
 /// The level at which the server's evidence supports the claim. What contradicts the files is a fault in any case.
@@ -36,12 +59,12 @@ pub(super) fn verify(
     server: &ServerRecord,
     expected: &Expected<'_>,
     faults: &mut Vec<Fault>,
-) -> Result<EvidenceLevel, Vec<String>> {
+) -> Result<Supported, Vec<String>> {
     let own = format!("servers/{}", server.ordinal);
     let file = |name: &str| format!("{own}/evidence/{name}.json");
     if !["pre", "nonce-pre", "post", "nonce-post"].iter().any(|name| sums.contains_key(&file(name))) {
         return match expected.tee {
-            Tee::Undeclared => Ok(EvidenceLevel::Declared),
+            Tee::Undeclared => Ok(Supported { level: EvidenceLevel::Declared, with_tokens: None }),
             Tee::Enabled | Tee::Disabled => Err(vec!["it has no evidence".to_owned()]),
         };
     }
@@ -71,11 +94,18 @@ pub(super) fn verify(
         faults.push(Fault::new(&file("pre"), "its environment is not the one that run.json has for this server"));
     }
     for (name, evidence) in [("pre", &pre), ("post", &post)] {
-        for message in recorded::contradictions(evidence, expected.verifier) {
+        for message in recorded::contradictions(evidence, expected.references, &expected.trust.verifier) {
             faults.push(Fault::new(&file(name), message));
         }
     }
-    supports(
+    let with_tokens = [("pre", &pre), ("post", &post)].map(|(name, evidence)| {
+        let level = expected.trust.tokens.level(evidence, &expected.trust.verifier);
+        level.unwrap_or_else(|message| {
+            faults.push(Fault::new(&file(name), message));
+            None
+        })
+    });
+    let level = supports(
         match expected.tee {
             Tee::Enabled => TeeClaim::Enabled,
             Tee::Disabled => TeeClaim::Disabled,
@@ -85,7 +115,8 @@ pub(super) fn verify(
         Bound { evidence: &pre, nonce: &nonce_pre },
         Bound { evidence: &post, nonce: &nonce_post },
         expected.engine_simulated,
-    )
+    )?;
+    Ok(Supported { level, with_tokens: with_tokens[0].zip(with_tokens[1]).map(|(pre, post)| pre.min(post).max(level)) })
 }
 
 fn not_as_expected(document: &NonceDocument, ordinal: u32, samples: &str, expected: &Expected<'_>) -> Vec<String> {

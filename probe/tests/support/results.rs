@@ -52,12 +52,23 @@ pub struct Results {
 impl Results {
     /// Begins `<out>/small`.
     pub fn begin(out: &Path) -> Self {
-        let file = load(CAMPAIGN.as_bytes(), "small.yaml").unwrap_or_else(|faults| panic!("{faults}"));
+        Self::begin_with(out, CAMPAIGN)
+    }
+
+    #[allow(dead_code, reason = "each program uses a part")]
+    /// The same, where the confidential arm pins reference manifests by these digests.
+    pub fn begin_pinned(out: &Path, pins: &[String]) -> Self {
+        let pinned = format!("tee: Enabled, endorsement: {{rimSha256: {pins:?}}}");
+        Self::begin_with(out, &CAMPAIGN.replace("tee: Enabled", &pinned))
+    }
+
+    fn begin_with(out: &Path, campaign: &str) -> Self {
+        let file = load(campaign.as_bytes(), "small.yaml").unwrap_or_else(|faults| panic!("{faults}"));
         let plan = build("small", &file.campaign.spec, &file.policies).unwrap();
         let root = out.join("small");
         fs::create_dir_all(&root).unwrap();
         fs::write(root.join("plan.json"), plan.to_json()).unwrap();
-        fs::write(root.join("campaign.yaml"), CAMPAIGN).unwrap();
+        fs::write(root.join("campaign.yaml"), campaign).unwrap();
         fs::write(root.join("decisions.jsonl"), "").unwrap();
         Self { root, plan }
     }
@@ -93,6 +104,8 @@ pub struct Made {
     pub nonces: [NonceDocument; 2],
     /// Before and after.
     pub evidence: [Evidence; 2],
+    /// Further files of the attempt itself, by name.
+    pub files: Vec<(String, Vec<u8>)>,
 }
 
 impl Made {
@@ -137,6 +150,8 @@ impl Made {
             environment: environment(enabled),
             node: NodeHints::default(),
             reports: Vec::new(),
+            cpu: None,
+            references_sha256: Vec::new(),
             tool_version: "0".to_owned(),
         });
         let now = "2026-01-01T00:00:00Z".parse().unwrap();
@@ -177,7 +192,7 @@ impl Made {
             validity: Validity { validity: Verdict::Valid, reasons: Vec::new() },
             log_tail: Vec::new(),
         };
-        Self { run, bench, samples, nonces: [pre, post], evidence }
+        Self { run, bench, samples, nonces: [pre, post], evidence, files: Vec::new() }
     }
 
     fn write(&self, directory: &Path) {
@@ -199,7 +214,11 @@ impl Made {
             "servers/0/evidence/pre.json",
             "servers/0/power-GPU-1.jsonl",
         ];
-        write_sums(directory, files.map(PathBuf::from).to_vec());
+        for (name, content) in &self.files {
+            fs::write(directory.join(name), content).unwrap();
+        }
+        let further = self.files.iter().map(|(name, _)| PathBuf::from(name));
+        write_sums(directory, files.map(PathBuf::from).into_iter().chain(further).collect());
     }
 }
 

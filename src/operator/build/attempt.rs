@@ -22,6 +22,7 @@ use teebench_api::{
 use super::{
     BuildError, Owner, Settings, dataset,
     pod::{self, exactly, own_container, small, variable, words},
+    references,
     volumes::{self, empty_dir, memory_dir, mount, mount_read_only},
 };
 use crate::{
@@ -134,6 +135,10 @@ fn job(order: &AttemptOrder<'_>, name: &str, labels: BTreeMap<String, String>) -
     let mut all = vec![inputs_volume(name), empty_dir(RESULTS), token_volume(), empty_dir(volumes::TMP)];
     if let Some(volume) = dataset::volume(&inputs.dataset) {
         mounts.push(mount_read_only(dataset::DATASET, dataset::DATASET_DIR));
+        all.push(volume);
+    }
+    if let Some(volume) = references::volume(inputs) {
+        mounts.push(mount_read_only(references::REFERENCES, references::DIRECTORY));
         all.push(volume);
     }
     if shared_memory.is_some() {

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use teebench_api::files::{
+    evidence::CpuEvidence,
     inputs::{GatewayInput, ServerInput},
     run::Window,
 };
@@ -26,12 +27,14 @@ pub struct ServerSeen<'a> {
     pub facts: &'a EngineFacts,
     /// Where the engine idled with its model loaded.
     pub idle: Option<Window>,
+    /// What its machine's CPU signed since it booted.
+    pub cpu: Option<&'a CpuEvidence>,
 }
 
 /// What an attempt needs to know of a server.
 #[must_use]
 pub fn server_input(seen: &ServerSeen<'_>) -> ServerInput {
-    let ServerSeen { ordinal, uid, ip, with_router, ready_seconds, facts, idle } = *seen;
+    let ServerSeen { ordinal, uid, ip, with_router, ready_seconds, facts, idle, cpu } = *seen;
     let EngineFacts { flags_sha256, weights } = facts;
     ServerInput {
         ordinal,
@@ -44,6 +47,7 @@ pub fn server_input(seen: &ServerSeen<'_>) -> ServerInput {
         flags_sha256: Some(flags_sha256.clone()),
         weights: weights.clone(),
         idle,
+        cpu: cpu.cloned(),
     }
 }
 

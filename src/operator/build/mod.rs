@@ -7,6 +7,7 @@
 //! | [`weights`] | the download of a model |
 //! | [`attempt`] | one attempt: BenchmarkRun, ConfigMap, Job |
 //! | [`dataset`] | the file of a data set, in the load pod |
+//! | [`references`] | the reference manifests of an arm, in the load pod |
 //! | [`inputs`] | addresses of servers and gateways for an attempt's inputs |
 //!
 //! Every function gives equal objects for equal arguments, so that whoever restarts may ask again.
@@ -19,6 +20,7 @@ mod error;
 mod inputs;
 mod owner;
 mod pod;
+mod references;
 mod router;
 mod server;
 mod settings;
@@ -35,6 +37,7 @@ pub use dataset::dataset_path;
 pub use error::BuildError;
 pub use inputs::{ServerSeen, gateway_input, server_input};
 pub use owner::Owner;
+pub use references::directory as references_directory;
 pub use router::gateway_count;
 pub use settings::Settings;
 pub use weights::{WeightsOrder, weights};

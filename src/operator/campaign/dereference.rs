@@ -12,6 +12,7 @@ use k8s_openapi::api::{apps::v1::StatefulSet, batch::v1::Job, core::v1::Pod};
 use kube::{Api, Resource, ResourceExt, api::ListParams, runtime::reflector::ObjectRef};
 use teebench_api::{
     campaign::BenchmarkCampaign,
+    files::evidence::CpuEvidence,
     policy::{RouterPolicy, RouterPolicySpec},
 };
 use teebench_probe::client::ProbeClient;
@@ -274,7 +275,8 @@ async fn ask_probes(
         let boot = open.iter().find(|open| open.arm == arm).map_or(0, |open| open.boot);
         let flags_sha256 = build::engine_facts(&plan, boot, &arm).map(|facts| facts.flags_sha256).unwrap_or_default();
         async move {
-            let facts = facts_of(pod, arm, flags_sha256).await?;
+            let mut facts = facts_of(pod, arm, flags_sha256).await?;
+            facts.cpu = attested(context, stored, pod, &facts).await;
             context.facts.put(pod.uid().unwrap_or_default(), facts);
             Ok(())
         }
@@ -295,5 +297,20 @@ async fn facts_of(pod: &Pod, arm: String, flags_sha256: String) -> Result<Facts,
     };
     let compared =
         ServerFacts { arm, environment, engine: engine.version, num_gpu_blocks: engine.num_gpu_blocks, flags_sha256 };
-    Ok(Facts { compared, ready_seconds: engine.ready_seconds })
+    Ok(Facts { compared, ready_seconds: engine.ready_seconds, cpu: None })
+}
+
+/// What the CPU of a pod's machine signed since it booted, for arms that are to be endorsed. Without it their evidence
+/// says so, and is judged.
+async fn attested(context: &Context, stored: &Stored, pod: &Pod, facts: &Facts) -> Option<Arc<CpuEvidence>> {
+    stored.plan.arm(&facts.compared.arm)?.endorsement.as_ref()?;
+    let node = pod.spec.as_ref()?.node_name.as_deref()?;
+    let boot_id = facts.compared.environment.boot_id.as_deref()?;
+    match context.attester.as_ref()?.evidence(&context.settings, node, boot_id).await {
+        Ok(evidence) => Some(evidence),
+        Err(error) => {
+            tracing::warn!(node, error = %teebench_api::with_causes(&error), "the cpu was not attested");
+            None
+        }
+    }
 }

@@ -241,6 +241,7 @@ impl Performing<'_> {
             salt: String::new(),
             foreign_routers: &BTreeMap::new(),
             dataset_path: None,
+            references: None,
             servers: Vec::new(),
             gateways: Vec::new(),
             parity_broken: &[],

@@ -14,7 +14,7 @@ use k8s_openapi::api::{
 use rust_decimal::Decimal;
 use teebench_api::{
     campaign::BenchmarkCampaign,
-    files::evidence::EvidenceLevel,
+    files::evidence::{CpuEvidence, EvidenceLevel},
     plan::{
         Plan,
         next::{AttemptOutcome, AttemptRef, Decision, Limits, Observed, Servers, effective},
@@ -97,6 +97,8 @@ pub struct Facts {
     pub compared: ServerFacts,
     /// Seconds from the engine's start to its first served token.
     pub ready_seconds: Option<f64>,
+    /// What its machine's CPU signed since it booted, where that was asked for.
+    pub cpu: Option<Arc<CpuEvidence>>,
 }
 
 impl Stored {

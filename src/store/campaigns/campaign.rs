@@ -151,12 +151,13 @@ impl CampaignStore {
     async fn append(&self, name: &str, line: &[u8]) -> Result<(), StoreError> {
         let _alone = self.alone().await;
         let path = self.path(name);
-        let present = self.objects().read(&path).await?.unwrap_or_default();
+        let (present, version) = self.objects().read_version(&path).await?.unzip();
+        let present = present.unwrap_or_default();
         let complete = complete_lines(&present);
         let mut text = Vec::with_capacity(complete.len() + line.len());
         text.extend_from_slice(complete);
         text.extend_from_slice(line);
-        self.objects().write(&path, text).await
+        self.objects().replace(&path, text, version).await
     }
 
     async fn lines<T: DeserializeOwned>(&self, name: &str, what: &'static str) -> Result<Vec<T>, StoreError> {

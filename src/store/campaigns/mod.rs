@@ -5,12 +5,14 @@
 
 mod campaign;
 mod commit;
+mod connection;
 mod error;
 mod listing;
 mod locks;
 mod now;
 mod objects;
 mod publish;
+mod remote;
 mod staging;
 #[cfg(test)]
 mod tests;

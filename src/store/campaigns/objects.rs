@@ -6,16 +6,20 @@ use std::{fs, io, path::PathBuf, sync::Arc};
 use bytes::Bytes;
 use futures::TryStreamExt;
 use object_store::{
-    Error, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, WriteMultipart,
+    Error, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, UpdateVersion, WriteMultipart,
     local::LocalFileSystem, path::Path,
 };
 use reqwest::Url;
 
-use super::StoreError;
+use super::{StoreError, remote};
 
 /// Parts of a streamed object in a directory; a remote store takes none under 5 MiB.
 const LOCAL_PART_BYTES: usize = 1 << 20;
 const REMOTE_PART_BYTES: usize = 8 << 20;
+
+/// What an object was when it was read.
+#[derive(Clone, Debug)]
+pub struct Version(UpdateVersion);
 
 /// A store of objects.
 #[derive(Clone, Debug)]
@@ -28,12 +32,10 @@ impl Objects {
     /// Opens the store at this address, for instance `file:///results`; its directory is made when it is not there.
     pub fn open(url: &str) -> Result<Self, StoreError> {
         let refuse = |reason: String| StoreError::Url { url: url.to_owned(), reason };
-        let parsed = Url::parse(url).map_err(|error| refuse(format!("{error}; give it like file:///results")))?;
+        let parsed = Url::parse(url)
+            .map_err(|error| refuse(format!("{error}; give it like file:///results or s3://bucket/prefix")))?;
         if parsed.scheme() != "file" {
-            return Err(refuse(format!(
-                "{} stores are not built in; give a directory as file:///DIR",
-                parsed.scheme()
-            )));
+            return Ok(Self { store: remote::open(&parsed).map_err(refuse)?, local_root: None });
         }
         let root = parsed.to_file_path().map_err(|()| refuse("no absolute path; give it as file:///DIR".to_owned()))?;
         fs::create_dir_all(&root).map_err(|error| refuse(format!("cannot be made: {error}; mend permissions")))?;
@@ -86,6 +88,39 @@ impl Objects {
     /// Writes an object as a whole.
     pub async fn write(&self, path: &Path, content: impl Into<PutPayload>) -> Result<(), StoreError> {
         self.store.put(path, content.into()).await.map_err(|source| unavailable("write", path, source))?;
+        Ok(())
+    }
+
+    /// The whole content with its version; `None` of an object that is not there.
+    pub async fn read_version(&self, path: &Path) -> Result<Option<(Bytes, Version)>, StoreError> {
+        let fail = |source| unavailable("read", path, source);
+        match self.store.get(path).await {
+            Ok(found) => {
+                let version = UpdateVersion { e_tag: found.meta.e_tag.clone(), version: found.meta.version.clone() };
+                Ok(Some((found.bytes().await.map_err(fail)?, Version(version))))
+            }
+            Err(Error::NotFound { .. }) => Ok(None),
+            Err(source) => Err(fail(source)),
+        }
+    }
+
+    /// Writes an object whole if it still is what was read; otherwise another operator has written it, and this one acts on
+    /// what is no longer true. A directory has one writer, and no way to ask.
+    pub async fn replace(
+        &self,
+        path: &Path,
+        content: impl Into<PutPayload>,
+        read: Option<Version>,
+    ) -> Result<(), StoreError> {
+        if self.local_root.is_some() {
+            return self.write(path, content).await;
+        }
+        let mode = read.map_or(PutMode::Create, |Version(version)| PutMode::Update(version));
+        let options = PutOptions { mode, ..PutOptions::default() };
+        self.store
+            .put_opts(path, content.into(), options)
+            .await
+            .map_err(|source| unavailable("replace", path, source))?;
         Ok(())
     }
 

@@ -1,5 +1,7 @@
 //! The store as the controllers use it: begun, appended to, committed, published; through crashes.
 
+mod remote;
+
 use std::fs;
 
 use jiff::Timestamp;
@@ -26,7 +28,9 @@ fn entry(boot: usize) -> Entry {
 
 #[rstest]
 #[case::relative("results", "give it like file:///results")]
-#[case::another_kind("s3://bucket/results", "s3 stores are not built in")]
+#[case::another_kind("gs://bucket/results", "gs stores are not built in")]
+#[case::no_bucket("s3:///results", "no name after s3://")]
+#[case::no_account("az://container/results", "AZURE_ variables")]
 #[case::host("file://host/results", "file:///DIR")]
 #[case::not_makeable("file:///proc/no/such", "cannot be made")]
 fn an_address_that_is_no_directory_is_refused_with_its_mend(#[case] url: &str, #[case] mend: &str) {

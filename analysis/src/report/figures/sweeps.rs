@@ -11,8 +11,13 @@ use crate::{
 };
 
 /// What is drawn over requests in flight.
-const OVER_LOAD: [Measure; 4] =
-    [Measure::OutputThroughput, Measure::RequestThroughput, Measure::E2elP95, Measure::TtftP50];
+const OVER_LOAD: [Measure; 5] = [
+    Measure::OutputThroughput,
+    Measure::RequestThroughput,
+    Measure::E2elP95,
+    Measure::TtftP50,
+    Measure::JoulesPerOutputToken,
+];
 
 /// Whether a condition is part of a sweep, and thus drawn here.
 pub fn shows(experiment: &ExperimentSummary, condition: &ConditionSummary) -> bool {

@@ -84,6 +84,7 @@ pub fn attempted(plan: &Plan, gateways: u8) -> AttemptObjects {
             ready_seconds: Some(41.5),
             facts: &facts,
             idle: None,
+            cpu: None,
         })
     };
     let inputs = inputs(InputsOrder {
@@ -93,6 +94,7 @@ pub fn attempted(plan: &Plan, gateways: u8) -> AttemptObjects {
         salt: "cd".repeat(32),
         foreign_routers: &BTreeMap::new(),
         dataset_path: dataset_path(plan, &start),
+        references: None,
         servers: (0..plan.replicas()).map(server).collect(),
         gateways: (0..gateways).map(|at| gateway_input([10, 0, 1, at + 1].into())).collect(),
         parity_broken: &[],

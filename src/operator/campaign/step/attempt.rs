@@ -99,6 +99,7 @@ impl<'a> Deciding<'a> {
             salt: hex::encode(rand::random::<[u8; 32]>()),
             foreign_routers: &BTreeMap::new(),
             dataset_path: build::dataset_path(plan, start),
+            references: build::references_directory(plan, &start.run.arm),
             servers: self.server_inputs(start)?,
             gateways: self.gateway_inputs(start),
             parity_broken: &broken,
@@ -134,6 +135,7 @@ impl<'a> Deciding<'a> {
                 ready_seconds: self.world.facts.get(uid).and_then(|facts| facts.ready_seconds),
                 facts: &facts,
                 idle: self.active.servers.idle,
+                cpu: self.world.facts.get(uid).and_then(|facts| facts.cpu.as_deref()),
             }))
         });
         Ok(seen.collect())

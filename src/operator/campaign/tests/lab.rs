@@ -406,5 +406,5 @@ fn facts(arm: &str) -> Facts {
         num_gpu_blocks: Some(1000),
         flags_sha256: "0123456789abcdef".into(),
     };
-    Facts { compared, ready_seconds: Some(1.0) }
+    Facts { compared, ready_seconds: Some(1.0), cpu: None }
 }
