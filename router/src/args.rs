@@ -59,6 +59,10 @@ pub struct Args {
     /// Control ports of the other routers of the same servers.
     #[arg(long, value_name = "URL", num_args = 1..)]
     pub peer_urls: Vec<String>,
+    /// This router's own control port as its peers name it, so that routers know their order: then
+    /// `--max-in-flight-per-server` holds for all of them together.
+    #[arg(long, value_name = "URL", requires = "peer_urls")]
+    pub own_url: Option<String>,
     /// A further port for metrics alone.
     #[arg(long)]
     pub prometheus_port: Option<u16>,
@@ -175,6 +179,7 @@ impl Args {
             max_in_flight_per_server: _,
             control_port,
             peer_urls,
+            own_url,
             prometheus_port,
             threads,
             max_body_bytes,
@@ -197,8 +202,14 @@ impl Args {
             return Err("--peer-urls: belongs to --worker-urls; give both, or let PUT /epoch name the peers".into());
         }
         let peers = peer_urls.iter().map(|url| Peer { id: url.clone(), url: url.clone() }).collect();
-        let first_epoch =
-            (!workers.is_empty()).then(|| EpochRequest { epoch: 0, run: String::new(), policy, workers, peers });
+        let first_epoch = (!workers.is_empty()).then(|| EpochRequest {
+            epoch: 0,
+            run: String::new(),
+            policy,
+            workers,
+            peers,
+            name: own_url.clone().unwrap_or_default(),
+        });
         Ok(Config {
             host: host.clone(),
             port: *port,

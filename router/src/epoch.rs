@@ -17,6 +17,7 @@ use crate::control::metrics::EpochMetrics;
 use crate::control::report::{PrefixReport, RouterMetrics, WorkerReport};
 use crate::policy::Engine;
 use crate::policy::settings::{Chunks, PolicyError, PolicySettings};
+use crate::policy::slots::Seat;
 use crate::proxy::waiting::WaitingLines;
 use crate::sync::Exchange;
 use crate::tree::chunk::ChunkPlan;
@@ -28,6 +29,9 @@ pub const MAXIMUM_WORKERS: usize = 4096;
 
 /// Most peers of an epoch.
 pub const MAXIMUM_PEERS: usize = 256;
+
+/// Most pairs of a router and a worker whose slots are accounted for: all of them fit a frame.
+const MAXIMUM_ACCOUNTS: usize = 16_384;
 
 /// Prefixes that `GET /debug/tree` shows.
 const MOST_SHOWN_PREFIXES: usize = 50;
@@ -135,6 +139,9 @@ pub enum EpochError {
     /// A name that is empty, too long or given twice.
     #[error("workers[].id: {0:?} is empty, longer than 128 bytes or given twice; name each worker once")]
     Name(String),
+    /// Routers that cannot be told apart.
+    #[error("name: {0:?} or one of peers[].id is given twice; name each router once, or leave the name out")]
+    Peer(String),
     /// An address that cannot be called.
     #[error("{field}: {url:?} is no address; give http://HOST:PORT")]
     Url {
@@ -148,15 +155,20 @@ pub enum EpochError {
 impl Epoch {
     /// Makes the epoch of a request. `incarnation` names this router among its peers.
     pub fn new(request: &EpochRequest, incarnation: u64) -> Result<Self, EpochError> {
-        let EpochRequest { epoch, run, policy, workers, peers } = request;
+        let EpochRequest { epoch, run, policy, workers, peers, name } = request;
         count("peers", peers.len(), 0, MAXIMUM_PEERS)?;
         if run.len() > MAXIMUM_RUN_BYTES {
             return Err(EpochError::Run(run.len()));
         }
         let (addresses, by_name) = addresses(workers)?;
+        let seat = seat(name, peers.iter().map(|peer| peer.id.as_str()), addresses.len())?;
         let peers = peers.iter().map(|peer| authority("peers[].url", &peer.url)).collect::<Result<Vec<_>, _>>()?;
         let settings = PolicySettings::try_from(policy)?;
-        Ok(Self::assemble(*epoch, run.clone(), settings, addresses, by_name, peers, incarnation))
+        let epoch = Self::assemble(*epoch, run.clone(), settings, addresses, by_name, peers, incarnation);
+        if let Some(seat) = seat {
+            epoch.state().engine.share_slots(seat, incarnation, false);
+        }
+        Ok(epoch)
     }
 
     /// The same epoch with another list of workers. Those that stay keep their requests, their reputation and what they
@@ -394,6 +406,22 @@ fn addresses(workers: &[Worker]) -> Result<Addresses, EpochError> {
         addresses.push(WorkerAddress { id, authority: authority("workers[].url", &worker.url)? });
     }
     Ok((addresses, by_name))
+}
+
+/// The place of a router among its peers; none where it is alone or not named, or where the accounts of who gave whom how
+/// many slots would not fit a frame.
+fn seat<'a>(name: &str, peers: impl Iterator<Item = &'a str>, workers: usize) -> Result<Option<Seat>, EpochError> {
+    let mut names: Vec<&str> = peers.collect();
+    let routers = names.len() + 1;
+    if name.is_empty() || routers == 1 || routers * workers > MAXIMUM_ACCOUNTS {
+        return Ok(None);
+    }
+    names.sort_unstable();
+    names.dedup();
+    if names.len() + 1 != routers || names.contains(&name) {
+        return Err(EpochError::Peer(cut(name)));
+    }
+    Ok(Some(Seat { rank: names.partition_point(|peer| *peer < name), routers }))
 }
 
 fn count(field: &'static str, given: usize, minimum: usize, maximum: usize) -> Result<(), EpochError> {

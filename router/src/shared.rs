@@ -51,6 +51,12 @@ impl Shared {
             return Err(EpochError::Taken { number: current.number, run: current.run.clone() });
         }
         let epoch = Arc::new(Epoch::new(request, self.incarnation)?);
+        // One that lived through an earlier epoch gave nothing in this one yet; one that was just started may have.
+        if (1..request.epoch).contains(&current.number)
+            && let Some(slots) = epoch.state().engine.slots()
+        {
+            slots.settle();
+        }
         self.current.swap(epoch.clone()).end();
         Ok(epoch)
     }

@@ -98,6 +98,7 @@ pub fn epochs(inputs: &RunInputs, policy: &RouterPolicySpec, part: Part) -> Resu
                     .filter(|(peer, _)| peer != id)
                     .map(|(peer, url)| Peer { id: peer.clone(), url: url.clone() })
                     .collect(),
+                name: id.clone(),
             },
         })
         .collect())

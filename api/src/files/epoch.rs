@@ -19,6 +19,10 @@ pub struct EpochRequest {
     /// Control ports of the other routers, which get this one's deltas.
     #[serde(default)]
     pub peers: Vec<Peer>,
+    /// Name of this router, as its peers' lists have it: routers that know their order share the slots of
+    /// `maxInFlightPerServer` exactly.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
 }
 
 /// A server behind a router.

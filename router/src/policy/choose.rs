@@ -14,6 +14,8 @@ use crate::tree::WorkerIndex;
 pub enum Choice {
     /// To this worker, which has a free slot.
     Send(WorkerIndex),
+    /// To this worker, which has a free slot that another router holds.
+    Ask(WorkerIndex),
     /// To whichever worker frees a slot first.
     WaitForAny,
     /// To this worker alone, once it has a free slot.
@@ -53,7 +55,7 @@ impl Engine {
     /// Chooses a worker for a prompt, leaving out those that failed it already.
     pub fn choose(&mut self, prompt: &Prompt<'_>, excluded: &[WorkerIndex], now: Duration) -> Choice {
         let Some(eligible) = self.eligibility(excluded) else { return Choice::Nobody };
-        match self.strategy {
+        let choice = match self.strategy {
             Strategy::RoundRobin => self.next_in_turn(eligible),
             Strategy::LeastLoaded => self.least_loaded(eligible),
             Strategy::Prefix(settings) => match settings.balancing {
@@ -63,6 +65,10 @@ impl Engine {
                 }
                 LoadBalancing::ExpectedCost => self.by_expected_cost(prompt, eligible, now),
             },
+        };
+        match choice {
+            Choice::Send(worker) if !self.holds_free_slot(&self.workers[worker.at()]) => Choice::Ask(worker),
+            choice => choice,
         }
     }
 
@@ -77,7 +83,7 @@ impl Engine {
     /// True if a request that waits may take a slot of `worker` now.
     pub fn may_serve(&self, worker: WorkerIndex, excluded: &[WorkerIndex]) -> bool {
         let state = &self.workers[worker.at()];
-        self.has_free_slot(state) && self.eligibility(excluded).is_some_and(|eligible| eligible.allows(worker, state))
+        self.holds_free_slot(state) && self.eligibility(excluded).is_some_and(|eligible| eligible.allows(worker, state))
     }
 
     /// True if `worker` is ejected, so that nobody should wait for it in particular.
@@ -85,11 +91,25 @@ impl Engine {
         self.workers[worker.at()].is_ejected()
     }
 
-    /// A router always has its own part of the slots; beyond it, it takes what the others are known to leave free. So
-    /// no router starves on old news, and the bound is exceeded by rounding and by news on its way at most.
+    /// True if a slot of a worker is free, as far as this router knows, whoever holds it.
+    ///
+    /// Where routers do not know their order, each always has its own part of the slots; beyond it, it takes what the
+    /// others are known to leave free. So no router starves on old news, and the bound is exceeded by rounding and by news
+    /// on its way at most.
     pub(super) fn has_free_slot(&self, state: &WorkerState) -> bool {
         let Some(slots) = self.slots_per_worker else { return true };
+        if self.slots.is_some() {
+            return state.load().in_flight < slots || self.holds_free_slot(state);
+        }
         state.own.in_flight < self.own_slots || state.load().in_flight < slots
+    }
+
+    /// True if this router may use a slot of a worker now.
+    fn holds_free_slot(&self, state: &WorkerState) -> bool {
+        match &self.slots {
+            Some(slots) => state.own.in_flight < slots.held(state.name_hash),
+            None => self.has_free_slot(state),
+        }
     }
 
     fn eligibility<'a>(&self, excluded: &'a [WorkerIndex]) -> Option<Eligibility<'a>> {

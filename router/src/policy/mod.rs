@@ -8,6 +8,7 @@ mod expected;
 mod lessons;
 mod rates;
 pub mod settings;
+pub mod slots;
 pub mod worker;
 
 #[cfg(test)]
@@ -20,6 +21,7 @@ use teebench_api::policy::Reputation;
 use self::expected::Candidate;
 use self::rates::Rates;
 use self::settings::{Mode, PolicySettings, TreeSettings};
+use self::slots::{Seat, SlotLedger};
 use self::worker::{Ewma, Expected, Load, WorkerState, milliseconds};
 use crate::tree::chunk::ChunkPlan;
 use crate::tree::replica::{Delta, Generation, News, Replica};
@@ -37,8 +39,10 @@ pub struct Engine {
     strategy: Strategy,
     /// Most requests that all routers together put on one worker; none means unbounded.
     slots_per_worker: Option<u32>,
-    /// The part of those slots that is this router's own, whatever the others do.
+    /// The part of those slots that is this router's own, whatever the others do, where routers do not know their order.
     own_slots: u32,
+    /// Who holds which slots, where they do.
+    slots: Option<SlotLedger>,
     /// Latency over all workers: what is assumed of one that has no sample yet.
     overall_latency_ms: Ewma,
     /// What answers showed that came as streams, and those that came whole: of the latter only the last byte is seen.
@@ -189,6 +193,7 @@ impl Engine {
             strategy,
             slots_per_worker,
             own_slots: slots_per_worker.map_or(u32::MAX, |slots| slots.div_ceil(routers)),
+            slots: None,
             overall_latency_ms: Ewma::default(),
             streamed: Rates::default(),
             whole: Rates::default(),
@@ -198,6 +203,16 @@ impl Engine {
             placements: 0.0,
             first_sent: None,
         }
+    }
+
+    /// Shares the slots of each worker with routers that know their order, where slots are bounded.
+    pub fn share_slots(&mut self, seat: Seat, incarnation: u64, is_fresh: bool) {
+        self.slots = self.slots_per_worker.map(|slots| SlotLedger::new(slots, seat, incarnation, is_fresh));
+    }
+
+    /// Who holds which slots; none where they are not bounded, or not shared exactly.
+    pub fn slots(&mut self) -> Option<&mut SlotLedger> {
+        self.slots.as_mut()
     }
 
     /// An engine for another list of workers that goes on where this one is: `names` are this one's workers by their
@@ -217,6 +232,7 @@ impl Engine {
         engine.placements = engine.workers.iter().map(|state| state.placements).sum();
         engine.overall_latency_ms = self.overall_latency_ms;
         engine.first_sent = self.first_sent;
+        engine.slots = self.slots.clone();
         engine.streamed = self.streamed.clone();
         engine.whole = self.whole.clone();
         if let (Some(old), Some(new)) = (&self.prefixes, &mut engine.prefixes) {

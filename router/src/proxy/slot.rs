@@ -1,7 +1,7 @@
 //! A request's place at a worker: taken when it is admitted, returned on every way out.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -41,6 +41,10 @@ pub enum Refusal {
     QueueTimeout,
 }
 
+/// Longest wait for another router to give its slot of the worker that was chosen; an exchange takes a few milliseconds.
+/// After that, any worker will do.
+const WISH_LASTS: Duration = Duration::from_millis(20);
+
 /// A slot on its way to the one that waited for it.
 type Grant = (oneshot::Sender<Slot>, Slot);
 
@@ -48,17 +52,18 @@ impl Slot {
     /// Admits a request: chooses a worker for its prompt, and waits for a slot where the policy says so.
     pub async fn admit(epoch: &Arc<Epoch>, demand: Demand<'_>) -> Result<Self, Refusal> {
         let Demand { prompt, excluded, began } = demand;
-        let (granted, ticket) = {
+        let (mut granted, ticket, wish) = {
             let mut state = epoch.state();
             if state.is_over && epoch.successor().is_some() {
                 return Err(Refusal::EpochOver);
             }
             let choice = state.engine.choose(&prompt, excluded, epoch.now());
             epoch.metrics.decision_seconds.observe(began.elapsed().as_secs_f64());
-            let wanted = match choice {
+            let (wanted, wish) = match choice {
                 Choice::Send(worker) => return Ok(Self::take(epoch, &mut state, worker, &prompt)),
-                Choice::WaitFor(worker) => Some(worker),
-                Choice::WaitForAny => None,
+                Choice::Ask(worker) => (None, Some(worker)),
+                Choice::WaitFor(worker) => (Some(worker), None),
+                Choice::WaitForAny => (None, None),
                 Choice::Nobody => return Err(Refusal::NoWorker),
             };
             if state.is_over {
@@ -69,12 +74,24 @@ impl Slot {
                 return Err(Refusal::QueueFull);
             }
             let (grant, granted) = oneshot::channel();
-            let waiter = Waiter::new(&prompt, excluded, grant);
-            (granted, state.waiting.push(wanted, waiter))
+            let waiter = Waiter::new(&prompt, excluded, wish, grant);
+            epoch.exchange.note_news();
+            (granted, state.waiting.push(wanted, waiter), wish)
         };
         let _leave = LeaveLine { epoch, ticket };
         let waits = Instant::now();
-        let outcome = tokio::time::timeout(epoch.settings.queue_timeout, granted).await;
+        let outcome = tokio::time::timeout(epoch.settings.queue_timeout, async {
+            if wish.is_some() {
+                if let Ok(granted) = tokio::time::timeout(WISH_LASTS, &mut granted).await {
+                    return granted;
+                }
+                epoch.state().waiting.drop_wish(ticket);
+                serve_waiting(epoch);
+                epoch.exchange.note_news();
+            }
+            granted.await
+        })
+        .await;
         epoch.metrics.queue_wait_seconds.observe(waits.elapsed().as_secs_f64());
         match outcome {
             Ok(Ok(slot)) => Ok(slot),

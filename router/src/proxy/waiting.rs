@@ -25,6 +25,8 @@ pub struct Waiter {
     pub excluded: Vec<WorkerIndex>,
     /// Gets the slot.
     pub grant: oneshot::Sender<Slot>,
+    /// The worker that was chosen for it, as long as its slot may come from another router.
+    wish: Option<WorkerIndex>,
     path: Box<[u64]>,
     work: Work,
     /// Requests behind it that were served before it.
@@ -33,8 +35,13 @@ pub struct Waiter {
 
 impl Waiter {
     /// A request that begins to wait.
-    pub fn new(prompt: &Prompt<'_>, excluded: &[WorkerIndex], grant: oneshot::Sender<Slot>) -> Self {
-        Self { excluded: excluded.to_vec(), grant, path: prompt.path.into(), work: prompt.work, passed: 0 }
+    pub fn new(
+        prompt: &Prompt<'_>,
+        excluded: &[WorkerIndex],
+        wish: Option<WorkerIndex>,
+        grant: oneshot::Sender<Slot>,
+    ) -> Self {
+        Self { excluded: excluded.to_vec(), grant, wish, path: prompt.path.into(), work: prompt.work, passed: 0 }
     }
 
     /// Its prompt, which was cut by `plan`.
@@ -84,7 +91,9 @@ impl WaitingLines {
     /// Takes the one that `worker` shall serve next, of those that wait for it or for any and may be served by it: where
     /// the policy goes by cost, the one that it saves most for, and otherwise the first.
     pub fn pop_for(&mut self, worker: WorkerIndex, engine: &mut Engine) -> Option<Waiter> {
-        let mut may_take = |(_, waiter): &(&Ticket, &mut Waiter)| engine.may_serve(worker, &waiter.excluded);
+        let mut may_take = |(_, waiter): &(&Ticket, &mut Waiter)| {
+            waiter.wish.is_none_or(|wish| wish == worker) && engine.may_serve(worker, &waiter.excluded)
+        };
         let own = &mut self.of_worker[worker.at()];
         let of_own = own.iter_mut().next().filter(&mut may_take).map(|(ticket, _)| *ticket);
         let of_any = self.any.iter_mut().find(may_take).map(|(ticket, _)| *ticket);
@@ -108,7 +117,10 @@ impl WaitingLines {
         let mut best = (0, first);
         for (ticket, waiter) in self.any.range(first..).take(MOST_COMPARED) {
             let saved = engine.saved_chunks(worker, &waiter.path);
-            if saved > best.0 && engine.may_serve(worker, &waiter.excluded) {
+            if saved > best.0
+                && waiter.wish.is_none_or(|wish| wish == worker)
+                && engine.may_serve(worker, &waiter.excluded)
+            {
                 best = (saved, *ticket);
             }
         }
@@ -116,6 +128,26 @@ impl WaitingLines {
             waiter.passed += 1;
         }
         best.1
+    }
+
+    /// Lets one that wished for a worker take any.
+    pub fn drop_wish(&mut self, ticket: Ticket) {
+        if let Some(waiter) = self.any.get_mut(&ticket) {
+            waiter.wish = None;
+        }
+    }
+
+    /// Requests that wait for each worker in particular, and the number of all others.
+    pub fn wanted(&self) -> (Vec<u32>, u32) {
+        let mut wanted: Vec<u32> = self.of_worker.iter().map(|line| line.len() as u32).collect();
+        let mut any = 0;
+        for waiter in self.any.values() {
+            match waiter.wish {
+                Some(worker) => wanted[worker.at()] += 1,
+                None => any += 1,
+            }
+        }
+        (wanted, any)
     }
 
     /// Removes one that no longer waits, wherever it stands.

@@ -7,7 +7,9 @@
 use std::collections::HashMap;
 
 use super::lessons::{MOST_LESSON_BYTES, decode_lesson, put_lesson};
+use super::slots::{decode_seat, decode_slots, most_bytes, put_seat, put_slots};
 use super::wire::{FrameError, Reader, put_number, put_signed, put_text};
+use crate::policy::slots::{SeatNews, SlotNews};
 use crate::policy::worker::Load;
 use crate::policy::{Lesson, MOST_LESSONS};
 use crate::tree::MAXIMUM_DEPTH;
@@ -41,6 +43,8 @@ pub struct Header {
     pub sequence: u64,
     /// Bits of each hash.
     pub hash_bits: u8,
+    /// The sender among the routers that share slots; none where they do not.
+    pub seat: Option<SeatNews>,
 }
 
 /// What the sender knows of one worker.
@@ -52,6 +56,8 @@ pub struct WorkerNews {
     pub generation: Generation,
     /// Load that the sender put on it; due times count from the sending on.
     pub load: Load,
+    /// Its slots.
+    pub slots: SlotNews,
 }
 
 /// A frame, taken apart and checked.
@@ -104,7 +110,8 @@ impl Frame {
 
     /// The frame as it is sent.
     pub fn encode(&self) -> Vec<u8> {
-        let Self { header: Header { sender, epoch, run, sequence, hash_bits }, workers, lessons, nodes, held } = self;
+        let Self { header: Header { sender, epoch, run, sequence, hash_bits, seat }, workers, lessons, nodes, held } =
+            self;
         let width = hash_width(*hash_bits);
         let mut bytes = Vec::with_capacity(64 + run.len() + workers.len() * 32 + nodes.len() * (width + 1));
         bytes.extend_from_slice(&MAGIC);
@@ -113,10 +120,10 @@ impl Frame {
         put_number(&mut bytes, *epoch);
         put_number(&mut bytes, *sequence);
         put_text(&mut bytes, run);
+        put_seat(&mut bytes, seat.as_ref());
         put_number(&mut bytes, workers.len() as u64);
-        for WorkerNews { id, generation, load: Load { in_flight, tokens, awaited_tokens, awaited, due_ms, sent_ms } } in
-            workers
-        {
+        for WorkerNews { id, generation, load, slots } in workers {
+            let Load { in_flight, tokens, awaited_tokens, awaited, due_ms, sent_ms } = load;
             put_text(&mut bytes, id);
             put_number(&mut bytes, u64::from(*generation));
             put_number(&mut bytes, u64::from(*in_flight));
@@ -125,6 +132,7 @@ impl Frame {
             put_number(&mut bytes, u64::from(*awaited));
             put_signed(&mut bytes, *due_ms);
             put_signed(&mut bytes, *sent_ms);
+            put_slots(&mut bytes, slots);
         }
         put_number(&mut bytes, lessons.len() as u64);
         lessons.iter().for_each(|lesson| put_lesson(&mut bytes, lesson));
@@ -162,6 +170,7 @@ impl Frame {
             epoch: reader.number("epoch")?,
             sequence: reader.number("sequence")?,
             run: reader.text("run")?,
+            seat: decode_seat(&mut reader)?,
         };
         let workers = (0..reader.count(4, "number of workers")?)
             .map(|_| {
@@ -176,6 +185,7 @@ impl Frame {
                         due_ms: reader.signed("load")?,
                         sent_ms: reader.signed("load")?,
                     },
+                    slots: decode_slots(&mut reader)?,
                 })
             })
             .collect::<Result<Vec<_>, FrameError>>()?;
@@ -245,9 +255,10 @@ pub struct FrameBuilder {
 impl FrameBuilder {
     /// Starts a frame that names these workers.
     pub fn new(header: Header, workers: Vec<WorkerNews>) -> Self {
-        let names: usize = workers.iter().map(|worker| worker.id.len() + 48).sum();
+        let names: usize = workers.iter().map(|worker| worker.id.len() + 64 + most_bytes(&worker.slots)).sum();
         let edge_mask = u64::MAX >> (64 - u32::from(header.hash_bits.clamp(8, 64)));
-        let bytes = 64 + header.run.len() + names;
+        let seat = header.seat.as_ref().map_or(0, |seat| 10 * seat.known.len());
+        let bytes = 96 + header.run.len() + seat + names;
         Self { frame: Frame::new(header, workers), index: HashMap::new(), edge_mask, bytes, steps: 0 }
     }
 
@@ -298,7 +309,11 @@ mod tests {
     use crate::tree::WorkerIndex;
 
     fn header(hash_bits: u8) -> Header {
-        Header { sender: u64::MAX, epoch: 300, run: "runs/a/b".into(), sequence: 7, hash_bits }
+        Header { sender: u64::MAX, epoch: 300, run: "runs/a/b".into(), sequence: 7, hash_bits, seat: seat() }
+    }
+
+    fn seat() -> Option<SeatNews> {
+        Some(SeatNews { rank: 2, waiting: 9, known: vec![0, u64::MAX, 7] })
     }
 
     fn workers() -> Vec<WorkerNews> {
@@ -306,6 +321,7 @@ mod tests {
             id: id.into(),
             generation,
             load: Load { in_flight, tokens, awaited_tokens: tokens / 2, awaited: in_flight, due_ms: -5, sent_ms: -9 },
+            slots: SlotNews { given: vec![(0, 3)], received: vec![(1, u32::MAX), (2, 1)], free: 4, wanted: 1 },
         };
         vec![news("a", 0, 3, 400), news("b", u32::MAX, u32::MAX, u64::MAX)]
     }
@@ -397,27 +413,27 @@ mod tests {
         FrameError::OutOfBounds("run")
     )]
     #[case::a_billion_workers(
-        [b"hrt\x03\x40".as_slice(), &[0; 8], &[1, 1, 0, 0x80, 0x94, 0xeb, 0xdc, 0x03]].concat(),
+        [b"hrt\x03\x40".as_slice(), &[0; 8], &[1, 1, 0, 0, 0x80, 0x94, 0xeb, 0xdc, 0x03]].concat(),
         FrameError::OutOfBounds("number of workers")
     )]
     #[case::a_lesson_of_nobody(
-        [b"hrt\x03\x08".as_slice(), &[0; 8], &[1, 1, 0, 0, 1, 0, 0, 3, 9, 9]].concat(),
+        [b"hrt\x03\x08".as_slice(), &[0; 8], &[1, 1, 0, 0, 0, 1, 0, 0, 3, 9, 9]].concat(),
         FrameError::OutOfBounds("lesson")
     )]
     #[case::too_many_lessons(
-        [b"hrt\x03\x08".as_slice(), &[0; 8], &[1, 1, 0, 0, 65], &[2, 0, 3, 9, 9].repeat(65)].concat(),
+        [b"hrt\x03\x08".as_slice(), &[0; 8], &[1, 1, 0, 0, 0, 65], &[2, 0, 3, 9, 9].repeat(65)].concat(),
         FrameError::OutOfBounds("number of lessons")
     )]
     #[case::a_node_before_its_parent(
-        [b"hrt\x03\x08".as_slice(), &[0; 8], &[1, 1, 0, 0, 0, 1, 1, 0xaa, 0]].concat(),
+        [b"hrt\x03\x08".as_slice(), &[0; 8], &[1, 1, 0, 0, 0, 0, 1, 1, 0xaa, 0]].concat(),
         FrameError::OutOfBounds("node")
     )]
     #[case::a_mark_on_nothing(
-        [b"hrt\x03\x08".as_slice(), &[0; 8], &[1, 1, 0, 0, 0, 1, 0, 0xaa, 1, 5, 0]].concat(),
+        [b"hrt\x03\x08".as_slice(), &[0; 8], &[1, 1, 0, 0, 0, 0, 1, 0, 0xaa, 1, 5, 0]].concat(),
         FrameError::OutOfBounds("mark")
     )]
     #[case::more_than_a_frame(
-        [b"hrt\x03\x08".as_slice(), &[0; 8], &[1, 1, 0, 0, 0, 0, 0, 0xff]].concat(),
+        [b"hrt\x03\x08".as_slice(), &[0; 8], &[1, 1, 0, 0, 0, 0, 0, 0, 0xff]].concat(),
         FrameError::OutOfBounds("length")
     )]
     fn a_lie_is_refused_by_what_it_lies_about(#[case] bytes: Vec<u8>, #[case] error: FrameError) {

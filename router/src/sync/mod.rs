@@ -12,6 +12,9 @@ mod log;
 pub mod peer;
 #[cfg(test)]
 mod simulation;
+mod slots;
+#[cfg(test)]
+mod slots_simulation;
 pub mod wire;
 
 use std::collections::VecDeque;
@@ -29,6 +32,7 @@ use self::wire::FrameError;
 use crate::epoch::{Epoch, State};
 use crate::policy::Lesson;
 use crate::policy::settings::Mode;
+use crate::policy::slots::{SeatNews, SlotNews};
 use crate::policy::worker::Load;
 use crate::proxy::slot::serve_waiting;
 use crate::tree::WorkerIndex;
@@ -48,8 +52,8 @@ pub struct Exchange {
     outbox: Mutex<Outbox>,
     log: Mutex<FrameLog>,
     inbox: Mutex<Inbox>,
-    /// What was told of the workers last, so that nothing is told twice in vain; none before the first frame.
-    told: Mutex<Option<Vec<WorkerNews>>>,
+    /// What was told of this router and of the workers last, so that nothing is told twice in vain; none before the first frame.
+    told: Mutex<Option<(Option<SeatNews>, Vec<WorkerNews>)>>,
     /// Number of the last frame of the log.
     last_frame: watch::Sender<u64>,
     /// Wakes the one that tells the others, as soon as there is something to tell.
@@ -192,7 +196,7 @@ fn receive_snapshot(epoch: &Arc<Epoch>, sender: u64, mut bytes: &[u8]) -> Result
 
 fn check(epoch: &Epoch, bytes: &[u8]) -> Result<Frame, ReceiveError> {
     let frame = Frame::decode(bytes)?;
-    let Header { sender: _, epoch: number, run, sequence: _, hash_bits } = &frame.header;
+    let Header { sender: _, epoch: number, run, sequence: _, hash_bits, seat: _ } = &frame.header;
     if (*number, run) != (epoch.number, &epoch.run) {
         return Err(ReceiveError::OtherEpoch { epoch: *number, run: run.clone() });
     }
@@ -215,6 +219,7 @@ fn apply(epoch: &Arc<Epoch>, frame: &Frame, mut changes: Vec<LoadChange>, news: 
             state.engine.reach_generation(worker, news.generation);
         }
     }
+    hear_of_slots(epoch, frame, &workers);
     apply_loads(epoch, &changes);
     frame.for_each_held(|index, path| {
         if let Some(worker) = workers[index] {
@@ -223,6 +228,26 @@ fn apply(epoch: &Arc<Epoch>, frame: &Frame, mut changes: Vec<LoadChange>, news: 
             epoch.state().engine.apply(&Delta { worker, generation, path }, news);
         }
     });
+}
+
+/// Takes what the sender told of slots; whoever asks is answered with the next frame.
+fn hear_of_slots(epoch: &Epoch, frame: &Frame, workers: &[Option<WorkerIndex>]) {
+    let mut state = epoch.state();
+    let names: Vec<_> = state.engine.workers().iter().map(|worker| worker.name_hash).collect();
+    let (Some(seat), Some(slots)) = (&frame.header.seat, state.engine.slots()) else { return };
+    let was_settled = slots.is_settled();
+    if !slots.hear(frame.header.sender, seat) {
+        return;
+    }
+    for (news, worker) in frame.workers.iter().zip(workers) {
+        if let Some(worker) = worker {
+            slots.hear_of(seat.rank, names[worker.at()], &news.slots);
+        }
+    }
+    let knows_us = seat.known.contains(&epoch.exchange.incarnation);
+    if slots.is_asked() || !knows_us || was_settled != slots.is_settled() {
+        epoch.exchange.note_news();
+    }
 }
 
 fn learn(epoch: &Epoch, frame: &Frame) {
@@ -259,21 +284,25 @@ fn flush(epoch: &Epoch) {
     let exchange = &epoch.exchange;
     // Requests announce while they hold the state, so the outbox must be free again before the state is locked here.
     let Outbox { announced, hashes: _, has_lost_some } = std::mem::take(&mut *locked(&exchange.outbox));
-    let (workers, generations, lessons) = {
+    let (seat, workers, generations, lessons) = {
         let mut state = epoch.state();
-        (worker_news(epoch, &state), state.engine.generations().to_vec(), state.engine.take_lessons())
+        let seat = share_slots(&mut state);
+        (seat, worker_news(epoch, &mut state), state.engine.generations().to_vec(), state.engine.take_lessons())
     };
     let mut told = locked(&exchange.told);
-    let is_idle = workers.iter().all(|news| news.load == Load::default());
+    let is_idle = workers.iter().all(|news| news.load == Load::default() && news.slots.wanted == 0)
+        && seat.as_ref().is_none_or(|seat| seat.waiting == 0 && !seat.known.contains(&0));
     let is_silent = announced.is_empty() && lessons.is_empty() && !has_lost_some;
-    if is_silent && is_idle && told.as_ref() == Some(&workers) {
+    if is_silent && is_idle && told.as_ref().is_some_and(|told| (&told.0, &told.1) == (&seat, &workers)) {
         return;
     }
     let mut log = locked(&exchange.log);
     if has_lost_some {
         log.skip();
     }
-    let start = |log: &FrameLog| FrameBuilder::new(header(epoch, log.last() + 1), workers.clone());
+    let start = |log: &FrameLog| {
+        FrameBuilder::new(Header { seat: seat.clone(), ..header(epoch, log.last() + 1) }, workers.clone())
+    };
     let mut builder = start(&log);
     builder.teach(lessons);
     for Announced { worker, generation, path } in &announced {
@@ -288,7 +317,7 @@ fn flush(epoch: &Epoch) {
     }
     log.push(Bytes::from(builder.finish().encode()));
     exchange.last_frame.send_replace(log.last());
-    *told = Some(workers);
+    *told = Some((seat, workers));
 }
 
 /// The whole tree as frames, each after its length; of a tree that is too large, the most recently used part.
@@ -296,8 +325,8 @@ pub fn snapshot(epoch: &Epoch) -> Vec<u8> {
     // The sequence is read first: what is announced meanwhile comes twice rather than never.
     let sequence = locked(&epoch.exchange.log).last();
     let (tree, workers) = {
-        let state = epoch.state();
-        (state.engine.tree().cloned(), worker_news(epoch, &state))
+        let mut state = epoch.state();
+        (state.engine.tree().cloned(), worker_news(epoch, &mut state))
     };
     let mut frames: VecDeque<Vec<u8>> = VecDeque::new();
     let mut bytes = 0;
@@ -340,6 +369,7 @@ fn header(epoch: &Epoch, sequence: u64) -> Header {
         run: epoch.run.clone(),
         sequence,
         hash_bits: hash_bits(epoch),
+        seat: None,
     }
 }
 
@@ -350,15 +380,41 @@ fn hash_bits(epoch: &Epoch) -> u8 {
     }
 }
 
+/// Gives free slots to routers that wait for them, and returns what this router tells of itself.
+fn share_slots(state: &mut State) -> Option<SeatNews> {
+    let State { engine, waiting, is_over: _ } = state;
+    let loads: Vec<_> = engine.workers().iter().map(|worker| (worker.name_hash, worker.own.in_flight)).collect();
+    let slots = engine.slots()?;
+    let (wanted, mut any) = waiting.wanted();
+    for ((name, in_flight), wanted) in loads.into_iter().zip(wanted) {
+        slots.give(name, in_flight, wanted + any);
+        // One that waits for any worker needs no more than one slot.
+        any = any.saturating_sub(slots.held(name).saturating_sub(in_flight));
+    }
+    let (_, waiting) = waiting.wanted();
+    Some(slots.seat_news(waiting))
+}
+
 /// All workers in their order, so that a worker's index in a frame is its index here.
-fn worker_news(epoch: &Epoch, state: &State) -> Vec<WorkerNews> {
-    let generations = state.engine.generations();
+fn worker_news(epoch: &Epoch, state: &mut State) -> Vec<WorkerNews> {
+    let State { engine, waiting, is_over: _ } = state;
     let now = epoch.now();
-    let news = epoch.workers.iter().zip(state.engine.workers()).enumerate();
-    news.map(|(index, (address, worker))| WorkerNews {
+    let (wanted, _) = waiting.wanted();
+    let slots: Vec<SlotNews> = {
+        let loads: Vec<_> = engine.workers().iter().map(|worker| (worker.name_hash, worker.own.in_flight)).collect();
+        let slots = engine.slots();
+        let of = |((name, in_flight), wanted)| {
+            slots.as_ref().map(|slots| slots.slot_news(name, in_flight, wanted)).unwrap_or_default()
+        };
+        loads.into_iter().zip(wanted).map(of).collect()
+    };
+    let generations = engine.generations();
+    let news = epoch.workers.iter().zip(engine.workers()).zip(slots).enumerate();
+    news.map(|(index, ((address, worker), slots))| WorkerNews {
         id: address.id.clone(),
         generation: generations.get(index).copied().unwrap_or_default(),
         load: worker.own.relative_to(now),
+        slots,
     })
     .collect()
 }

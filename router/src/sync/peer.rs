@@ -19,6 +19,9 @@ const REPEATED_AFTER: Duration = Duration::from_secs(2);
 /// Frames, one for each interval of silence, that may go out without a pause between them.
 const MOST_SAVED_FRAMES: u32 = 8;
 
+/// Time after which a router uses its slots though a peer did not tell what it got from a former incarnation.
+const SETTLED_AFTER: Duration = Duration::from_secs(2);
+
 /// Longest time for a snapshot to arrive.
 const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -39,8 +42,12 @@ pub async fn keep_in_step(epoch: Arc<Epoch>, client: Client) {
             }
         });
     }
+    // Who has just been started asks the others what it gave them before.
+    epoch.exchange.note_news();
     let interval = epoch.settings.sync_interval;
-    let mut free = tokio::time::Instant::now();
+    let settled_at = tokio::time::Instant::now() + SETTLED_AFTER;
+    let saved = |now: tokio::time::Instant| now.checked_sub(interval * MOST_SAVED_FRAMES).unwrap_or(now);
+    let mut free = saved(tokio::time::Instant::now());
     loop {
         tokio::select! {
             () = epoch.exchange.has_news.notified() => {}
@@ -55,7 +62,12 @@ pub async fn keep_in_step(epoch: Arc<Epoch>, client: Client) {
             () = epoch.ended.cancelled() => return,
         }
         let now = tokio::time::Instant::now();
-        free = free.max(now.checked_sub(interval * MOST_SAVED_FRAMES).unwrap_or(now)) + interval;
+        free = free.max(saved(now)) + interval;
+        if now >= settled_at
+            && let Some(slots) = epoch.state().engine.slots()
+        {
+            slots.settle();
+        }
         flush(&epoch);
         let mut changes = Vec::new();
         locked(&epoch.exchange.inbox).expire(Instant::now(), &mut changes);
