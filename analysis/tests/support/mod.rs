@@ -46,6 +46,8 @@ pub struct Tree {
     pub gpu_on: &'static str,
     /// When servers are started anew.
     pub restart: &'static str,
+    /// Request rates of the experiment, in thousandths of a request per second: a condition each.
+    pub rates_milli: Vec<u32>,
 }
 
 impl Default for Tree {
@@ -61,6 +63,7 @@ impl Default for Tree {
             routers: vec!["direct", "hr-tree", "hr-tree-lb"],
             gpu_on: "NVIDIA H100 NVL",
             restart: "Repetition",
+            rates_milli: vec![14_400],
         }
     }
 }
@@ -98,7 +101,7 @@ impl Tree {
             "experiments": [{
                 "name": "ablation",
                 "dataset": {"toolbench": {"prompts": self.requests}},
-                "load": {"requestRateMilli": [14400]},
+                "load": {"requestRateMilli": self.rates_milli},
                 "outputTokens": [self.tokens],
                 "slo": {"ttftMilliseconds": 200},
                 "repetitions": {"minimum": self.repetitions}
