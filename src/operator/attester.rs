@@ -222,4 +222,37 @@ mod tests {
         assert_eq!(different.len(), names.len());
         assert_eq!(job_name("a", "1"), job_name("a", "1"));
     }
+
+    fn built(test_root_sha256: Option<&str>) -> PodSpec {
+        let settings = AttesterSettings {
+            namespace: "attester".to_owned(),
+            device: "/dev/tpmrm0".to_owned(),
+            test_root_sha256: test_root_sha256.map(str::to_owned),
+        };
+        let own = Settings {
+            image: "teebench@sha256:00".to_owned(),
+            image_pull_policy: None,
+            hub_endpoint: None,
+            results_url: "https://results:8443".to_owned(),
+            results_ca_pem: String::new(),
+        };
+        job(&settings, &own, "node-1", "attest-1").spec.unwrap().template.spec.unwrap()
+    }
+
+    #[test]
+    fn a_job_asks_the_tpm_of_the_very_machine_and_has_no_token() {
+        let pod = built(None);
+        assert_eq!((pod.node_name.as_deref(), pod.automount_service_account_token), (Some("node-1"), Some(false)));
+        let container = &pod.containers[0];
+        assert_eq!(container.security_context.as_ref().unwrap().privileged, Some(true));
+        let command = container.command.as_ref().unwrap().join(" ");
+        assert_eq!(command, "teebench probe attest-cpu --tpm /host-tpm/tpmrm0 --certificates azure");
+        assert_eq!(pod.volumes.unwrap()[0].host_path.as_ref().unwrap().path, "/dev");
+    }
+
+    #[test]
+    fn under_a_root_for_tests_nothing_is_asked_of_a_metadata_service() {
+        let command = built(Some("00")).containers[0].command.clone().unwrap().join(" ");
+        assert!(command.ends_with("--cpu-test-root 00 --certificates /host-tpm/certificates.pem"), "{command}");
+    }
 }

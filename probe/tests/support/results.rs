@@ -55,8 +55,8 @@ impl Results {
         Self::begin_with(out, CAMPAIGN)
     }
 
-    #[allow(dead_code, reason = "each program uses a part")]
     /// The same, where the confidential arm pins reference manifests by these digests.
+    #[allow(dead_code, reason = "each program uses a part")]
     pub fn begin_pinned(out: &Path, pins: &[String]) -> Self {
         let pinned = format!("tee: Enabled, endorsement: {{rimSha256: {pins:?}}}");
         Self::begin_with(out, &CAMPAIGN.replace("tee: Enabled", &pinned))
