@@ -39,6 +39,9 @@ pub struct Args {
     /// Whether nodes are looked at before servers are started; needs the right to read them.
     #[arg(long, env = "TEEBENCH_READ_NODES", default_value_t = true, action = clap::ArgAction::Set, value_name = "true|false")]
     pub read_nodes: bool,
+    /// Whether pods of others with GPUs on the machines of a campaign are looked for; needs the right to list all pods.
+    #[arg(long, env = "TEEBENCH_EXCLUSIVITY", default_value_t = true, action = clap::ArgAction::Set, value_name = "true|false")]
+    pub exclusivity: bool,
     /// Whether this operator waits until it leads among several; needs POD_NAME and POD_NAMESPACE.
     #[arg(long, requires_all = ["pod_name", "pod_namespace"])]
     pub leader_election: bool,
