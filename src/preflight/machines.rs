@@ -101,12 +101,14 @@ fn pool_check(plan: &Plan, arm: &str, pool: &NodePool, field: &str, nodes: &[Arc
     Check::Passed(format!("{arm} has {} of {} nodes", of_arm.len(), nodes.len()))
 }
 
-/// Names of all nodes that a plan's servers may run on.
+/// Names of all nodes that a plan's servers may run on. A pool that scales from zero has a name of its own beside them:
+/// of two campaigns that wait for its first node, one waits for the other.
 #[must_use]
 pub fn machines_of(plan: &Plan, nodes: &[Arc<Node>]) -> BTreeSet<String> {
     let pools = || plan.spec.arms.iter().filter_map(|arm| arm.node_pool.as_ref());
     let is_of_one = |node: &&Arc<Node>| pools().any(|pool| has_labels(node, &pool.selector));
-    nodes.iter().filter(is_of_one).map(|node| node.name_any()).collect()
+    let growing = pools().filter(|pool| pool.scale_from_zero).map(|pool| format!("pool {}", shown(&pool.selector)));
+    nodes.iter().filter(is_of_one).map(|node| node.name_any()).chain(growing).collect()
 }
 
 /// Pods that hold GPUs of these machines and belong to no campaign that is known, each in words.

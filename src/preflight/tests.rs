@@ -95,7 +95,11 @@ fn a_pool_that_scales_from_zero_needs_no_node() {
     let mut plan = plan();
     plan.spec.arms[1].node_pool.as_mut().unwrap().scale_from_zero = true;
 
-    assert_eq!(reason(&plan, &cluster(&json!({"metadata": {"name": "other"}}))), None);
+    let cluster = cluster(&json!({"metadata": {"name": "other"}}));
+
+    assert_eq!(reason(&plan, &cluster), None);
+    let machines = machines_of(&plan, cluster.nodes.as_deref().unwrap());
+    assert_eq!(machines.into_iter().collect::<Vec<_>>(), ["plain", "pool pool=confidential"]);
 }
 
 #[rstest]

@@ -40,6 +40,8 @@ use super::{build::BuildError, context::Context, writer::WriteError};
 
 /// How long a pass may leave a campaign alone when nothing happens: a watch may lose an event, and money is spent.
 const RESYNC: Duration = Duration::from_mins(2);
+/// How long the cache may take to show a status that was just written: before that, an end would be told twice.
+const TOLD: Duration = Duration::from_secs(5);
 /// How soon a pass follows one that found something to record first.
 const AT_ONCE: Duration = Duration::from_millis(1);
 
@@ -165,7 +167,9 @@ async fn pass(campaign: &Arc<BenchmarkCampaign>, context: &Context) -> Result<Ac
             }
             if matches!(step.phase, Phase::Ended { .. }) {
                 // The pass that follows finds it over, and waits for the end of its time to live.
-                return Ok(Action::requeue(AT_ONCE));
+                let seconds = campaign.spec.ttl_seconds_after_finished.map(u64::from);
+                let left = seconds.map_or(RESYNC, Duration::from_secs);
+                return Ok(Action::requeue(left.clamp(TOLD, RESYNC)));
             }
             Ok(Action::requeue(until(&world, wake_at)))
         }

@@ -23,10 +23,12 @@ pub fn selector() -> String {
     format!("{MANAGED_BY}={MANAGER},{COMPONENT}={MACHINE_COMPONENT}")
 }
 
-/// Name of a machine's Lease.
+/// Name of a machine's Lease; that of a pool is no name of an object, and becomes its digest.
 pub fn name(machine: &str) -> String {
     let name = format!("machine-{machine}");
-    if name.len() <= MOST_NAME { name } else { format!("machine-{}", sha256_hex(machine.as_bytes())) }
+    let is_name =
+        machine.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte));
+    if is_name && name.len() <= MOST_NAME { name } else { format!("machine-{}", sha256_hex(machine.as_bytes())) }
 }
 
 /// A machine's Lease, held by this campaign until it is deleted: whoever leads next goes on with it.
@@ -64,5 +66,6 @@ mod tests {
 
         assert_eq!(read(&of("node.example", &holder)), Some(("node.example".into(), holder.clone())));
         assert!(name(&"n".repeat(253)).len() <= MOST_NAME);
+        assert!(!name("pool a.b/c=D").contains([' ', '/', '=', 'D']));
     }
 }
