@@ -6,6 +6,7 @@ mod fetch;
 mod local;
 mod measure;
 mod operator;
+mod preflight;
 mod store;
 #[cfg(test)]
 mod testing;

@@ -48,6 +48,8 @@ pub mod reasons {
     pub const NOT_ACCEPTED: &str = "NotAccepted";
     /// The campaign waits for what it needs.
     pub const WAITING: &str = "Waiting";
+    /// The campaign waits for machines that another has.
+    pub const QUEUED: &str = "Queued";
     /// The campaign goes on.
     pub const PROGRESSING: &str = "Progressing";
     /// A person halted the campaign.

@@ -6,6 +6,7 @@ mod fetch;
 mod health;
 mod loadgen;
 mod plan;
+mod preflight;
 mod run;
 mod validate;
 mod verify;
@@ -64,6 +65,8 @@ enum Command {
     Plan(plan::Args),
     /// Check campaign files; says line, field and mend of every fault.
     Validate(validate::Args),
+    /// Check that a cluster has what a campaign needs; writes nothing.
+    Preflight(preflight::Args),
     /// Report results as text, HTML, JSON, CSV or Markdown.
     Report(teebench_analysis::Args),
     /// Write a campaign's runs as the notebook's tree of result files.
@@ -107,6 +110,7 @@ impl Cli {
             Command::Run(args) => run::run(args),
             Command::Plan(args) => plan::run(&args),
             Command::Validate(args) => validate::run(&args),
+            Command::Preflight(args) => preflight::run(&args),
             Command::Report(args) => teebench_analysis::run(args),
             Command::Export(args) => teebench_analysis::export(args),
             Command::Import(args) => teebench_analysis::import(args),

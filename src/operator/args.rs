@@ -56,6 +56,9 @@ pub struct Args {
     /// the TPM as certificates.pem, and all that is taken is marked as a test.
     #[arg(long, env = "TEEBENCH_CPU_ATTESTER_TEST_ROOT", value_name = "SHA256", requires = "cpu_attester_namespace")]
     pub cpu_attester_test_root: Option<String>,
+    /// Whether pods of others with GPUs on the machines of a campaign are looked for; needs the right to list all pods.
+    #[arg(long, env = "TEEBENCH_EXCLUSIVITY", default_value_t = true, action = clap::ArgAction::Set, value_name = "true|false")]
+    pub exclusivity: bool,
     /// Whether this operator waits until it leads among several; needs POD_NAME and POD_NAMESPACE.
     #[arg(long, requires_all = ["pod_name", "pod_namespace"])]
     pub leader_election: bool,

@@ -6,7 +6,7 @@ use std::{
 };
 
 use futures::channel::mpsc::UnboundedSender;
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::{
     Client,
     runtime::reflector::{ObjectRef, Store},
@@ -20,6 +20,7 @@ use super::{
     caches::{self, Caches},
     campaign::{memory::Memory, world::Facts},
     events::Events,
+    machines::Machines,
     metrics::Metrics,
     writer::Writer,
 };
@@ -39,6 +40,10 @@ pub struct Context {
     pub caches: Caches,
     /// The nodes, where they may be read.
     pub nodes: Option<Store<Node>>,
+    /// Pods that ask for GPUs, where all pods may be read.
+    pub gpu_pods: Option<Store<Pod>>,
+    /// Which campaign has which machines.
+    pub machines: Arc<Machines>,
     /// Where results lie.
     pub store: ResultsStore,
     /// What the store has of the campaigns that are active.
@@ -63,6 +68,9 @@ impl Context {
         self.caches.filled().await;
         if let Some(nodes) = &self.nodes {
             caches::filled(nodes).await;
+        }
+        if let Some(pods) = &self.gpu_pods {
+            caches::filled(pods).await;
         }
     }
 }

@@ -30,6 +30,8 @@ pub const HUB_EGRESS: &str = "teebench.dev/downloads";
 
 /// Uid of the campaign: another one of the same name is another campaign.
 pub const CAMPAIGN_UID: &str = "teebench.dev/campaign-uid";
+/// Annotation of a Lease: the machine that it is of.
+pub const MACHINE: &str = "teebench.dev/machine";
 /// Annotation of a load pod: path of its attempt below `runs/`.
 pub const ATTEMPT: &str = "teebench.dev/attempt";
 /// Annotation of a BenchmarkRun: when its inputs were frozen. From then on the attempt does not begin again.

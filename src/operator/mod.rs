@@ -6,6 +6,7 @@
 //! build      from the plan to objects, pure          writer    the one way to write
 //! caches     what is watched                         identity  which attempt a load pod executes
 //! serve      all of it as one process                leader    which of several operators works
+//! machines   which campaign has which nodes
 //! names, labels, events, metrics, http, backoff
 //! ```
 
@@ -21,6 +22,7 @@ mod http;
 mod identity;
 pub mod labels;
 mod leader;
+pub mod machines;
 mod metrics;
 pub mod names;
 mod policy;

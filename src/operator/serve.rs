@@ -3,7 +3,11 @@
 use std::{collections::BTreeMap, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use futures::{StreamExt, channel::mpsc, future::join_all};
+use futures::{
+    StreamExt,
+    channel::mpsc,
+    future::{join_all, ready},
+};
 use kube::{
     Client,
     runtime::{Controller, controller, reflector::ObjectRef},
@@ -27,6 +31,7 @@ use super::{
     http::{self, Health},
     identity::{Known, LoadPods},
     leader::Candidate,
+    machines::{self, Machines},
     metrics::Metrics,
     policy,
     writer::Writer,
@@ -98,6 +103,18 @@ async fn operate(args: &Args) -> anyhow::Result<()> {
         tokio::spawn(async move { stream.take_until(stop.cancelled()).for_each(|()| async {}).await });
         nodes
     });
+    let own_namespace = args.pod_namespace.as_deref().unwrap_or_else(|| client.default_namespace());
+    let machines = Arc::new(Machines::new(&client, own_namespace, Writer::new(client.clone(), metrics.clone())));
+    let gpu_pods = args.exclusivity.then(|| {
+        let (pods, stream) = machines::watch::gpu_pods(&client);
+        let (stop, machines) = (stop.clone(), machines.clone());
+        let placed = stream.take_until(stop.cancelled_owned()).for_each(move |pod| {
+            machines.placed(&pod);
+            ready(())
+        });
+        tokio::spawn(placed);
+        pods
+    });
     let settings = Settings {
         image: args.image.clone(),
         image_pull_policy: args.image_pull_policy.clone(),
@@ -123,6 +140,8 @@ async fn operate(args: &Args) -> anyhow::Result<()> {
                 metrics: metrics.clone(),
                 caches,
                 nodes: nodes.clone(),
+                gpu_pods: gpu_pods.clone(),
+                machines: machines.clone(),
                 store: store.clone(),
                 memory: Arc::new(Memory::default()),
                 facts: FactsByPod::default(),
@@ -155,6 +174,7 @@ async fn operate(args: &Args) -> anyhow::Result<()> {
         tracing::info!("caches are filled; the operator works");
     });
     let contexts: Vec<Arc<Context>> = scopes.iter().map(|(context, ..)| context.clone()).collect();
+    let sweeping = tokio::spawn(machines::watch::sweep(machines, contexts.clone()));
     let surveying = tokio::spawn(survey(contexts, store, metrics));
     let working = async {
         join_all(scopes.into_iter().map(|(context, streams, wakes, policy_wakes)| {
@@ -170,6 +190,7 @@ async fn operate(args: &Args) -> anyhow::Result<()> {
     }
     is_ready.abort();
     surveying.abort();
+    sweeping.abort();
     // Only now, when nothing writes any more, may another operator begin.
     if let Some(candidate) = candidate {
         candidate.give_back().await;

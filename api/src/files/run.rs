@@ -128,10 +128,15 @@ pub struct Validity {
 }
 
 impl Validity {
-    /// Of an attempt that was broken off: interrupted if somebody stopped it, failed otherwise.
+    /// Of an attempt that was broken off: interrupted if somebody stopped it, inconclusive if others used its machines,
+    /// failed otherwise.
     #[must_use]
     pub fn broken_off(reason: Reason) -> Self {
-        let validity = if reason.code == ReasonCode::Stopped { Verdict::Interrupted } else { Verdict::Failed };
+        let validity = match reason.code {
+            ReasonCode::Stopped => Verdict::Interrupted,
+            ReasonCode::ForeignGpuUse => Verdict::Inconclusive,
+            _ => Verdict::Failed,
+        };
         Self { validity, reasons: vec![reason] }
     }
 }

@@ -9,7 +9,11 @@ use std::{
 use futures::future::try_join_all;
 use jiff::Timestamp;
 use k8s_openapi::api::{apps::v1::StatefulSet, batch::v1::Job, core::v1::Pod};
-use kube::{Api, Resource, ResourceExt, api::ListParams, runtime::reflector::ObjectRef};
+use kube::{
+    Api, Resource, ResourceExt,
+    api::ListParams,
+    runtime::reflector::{ObjectRef, Store},
+};
 use teebench_api::{
     campaign::BenchmarkCampaign,
     files::evidence::CpuEvidence,
@@ -33,8 +37,10 @@ use crate::{
         caches::of_campaign,
         context::Context,
         labels::{self, Component},
+        machines::MachinesError,
         names, writer,
     },
+    preflight::{Catalogue, Cluster},
     store::{CampaignKey, CampaignStore, StoreError},
 };
 
@@ -58,6 +64,9 @@ pub enum DereferenceError {
     /// The store did not give its part.
     #[error("cannot read what the store has of the campaign")]
     Store(#[from] StoreError),
+    /// The Leases of machines.
+    #[error(transparent)]
+    Machines(#[from] MachinesError),
     /// A probe did not answer.
     #[error("the probe of pod \"{pod}\" does not tell what it is beside; see the pod's log")]
     Probe {
@@ -82,6 +91,7 @@ impl DereferenceError {
         match self {
             Self::Read { source, .. } => writer::is_retryable(source),
             Self::Store(error) => error.is_retryable(),
+            Self::Machines(error) => error.is_retryable(),
             Self::Probe { .. } | Self::Silent { .. } => true,
         }
     }
@@ -109,16 +119,46 @@ pub async fn dereference(context: &Context, campaign: Arc<BenchmarkCampaign>) ->
         doubt_missing_jobs(context, &campaign, stored, &mut children).await?;
         ask_probes(context, &open, &children, stored).await?;
     }
+    let cluster = cluster(context, &campaign, stored.as_deref()).await?;
+    let uid = campaign.uid().unwrap_or_default();
+    context.machines.meet(&uid, &context.wake);
+    let queue = context.machines.queue().await?;
     let facts =
         children.pods.iter().filter_map(|pod| pod.uid().and_then(|uid| Some((uid.clone(), context.facts.get(&uid)?))));
     Ok(World {
         now: Timestamp::now(),
         policies: policies(context, &campaign),
         facts: facts.collect(),
-        nodes: context.nodes.as_ref().map(kube::runtime::reflector::Store::state),
+        cluster,
+        queue,
         campaign,
         stored,
         children,
+    })
+}
+
+/// Nodes and pods as they are watched; what the campaign names is looked up only while it has no servers.
+async fn cluster(
+    context: &Context,
+    campaign: &BenchmarkCampaign,
+    stored: Option<&Stored>,
+) -> Result<Cluster, DereferenceError> {
+    let is_up = stored.is_some_and(|stored| !open_arms(&stored.ledger).is_empty());
+    let catalogue = if is_up || campaign.spec.suspend || campaign.spec.cancel {
+        None
+    } else {
+        let namespace = campaign.namespace().unwrap_or_default();
+        let found = Catalogue::of(&context.client, &namespace, &campaign.spec).await;
+        Some(found.map_err(|error| DereferenceError::Read {
+            kind: "what is named by BenchmarkCampaign",
+            name: campaign.name_any(),
+            source: Box::new(error),
+        })?)
+    };
+    Ok(Cluster {
+        nodes: context.nodes.as_ref().map(Store::state),
+        gpu_pods: context.gpu_pods.as_ref().map(Store::state),
+        catalogue,
     })
 }
 

@@ -12,6 +12,7 @@ use super::observe::attempts::attempt_of;
 use crate::{
     operator::{
         events::Happening,
+        machines::queue::Claim,
         resources::{Prepared, Resources},
     },
     store::ledger::{Entry, Event},
@@ -20,6 +21,10 @@ use crate::{
 /// One thing to do. All can be done again without harm: a pass that was cut off is repeated from its beginning.
 #[derive(Debug)]
 pub enum Effect {
+    /// Take the machines that its servers may run on.
+    TakeMachines(Claim),
+    /// Give its machines back.
+    GiveBackMachines,
     /// Keep the plan in the store; from then on the campaign runs on that copy.
     Begin(Box<Plan>),
     /// Append to the ledger of boots, durably.
@@ -105,7 +110,11 @@ impl Effect {
                 Some(Happening::normal("Completed", "Publish", message.clone()))
             }
             Self::Publish { outcome, message } => Some(Happening::warning(outcome.name(), "Publish", message.clone())),
-            Self::Apply(_) | Self::StopServers(_) | Self::DeleteDownload(_) => None,
+            Self::TakeMachines(claim) => {
+                let machines: Vec<&str> = claim.machines.iter().map(String::as_str).collect();
+                Some(Happening::normal("MachinesTaken", "TakeMachines", machines.join(", ")))
+            }
+            Self::GiveBackMachines | Self::Apply(_) | Self::StopServers(_) | Self::DeleteDownload(_) => None,
         }
     }
 }

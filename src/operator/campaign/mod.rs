@@ -2,12 +2,12 @@
 
 mod dereference;
 mod effect;
+mod expiry;
 mod file;
 mod headline;
 pub mod memory;
 pub mod observe;
 mod perform;
-mod preflight;
 mod run_status;
 mod runs;
 mod status;
@@ -31,6 +31,7 @@ use tokio::time::Duration;
 use self::{
     dereference::{DereferenceError, dereference},
     effect::Effect,
+    expiry::expire,
     perform::{PerformError, perform},
     step::{Phase, decide},
     world::World,
@@ -39,6 +40,8 @@ use super::{build::BuildError, context::Context, writer::WriteError};
 
 /// How long a pass may leave a campaign alone when nothing happens: a watch may lose an event, and money is spent.
 const RESYNC: Duration = Duration::from_mins(2);
+/// How long the cache may take to show a status that was just written: before that, an end would be told twice.
+const TOLD: Duration = Duration::from_secs(5);
 /// How soon a pass follows one that found something to record first.
 const AT_ONCE: Duration = Duration::from_millis(1);
 
@@ -94,7 +97,8 @@ pub async fn reconcile(campaign: Arc<BenchmarkCampaign>, context: Arc<Context>) 
     let uid = campaign.uid().unwrap_or_default();
     if campaign.metadata.deletion_timestamp.is_some() || is_over(&campaign) {
         context.memory.forget(&uid);
-        return Ok(Action::await_change());
+        context.machines.forget(&uid);
+        return Ok(expire(&campaign, &context).await.map_err(PerformError::from)?);
     }
     let outcome = pass(&campaign, &context).await;
     let (step, result) = match &outcome {
@@ -135,6 +139,7 @@ async fn pass(campaign: &Arc<BenchmarkCampaign>, context: &Context) -> Result<Ac
     match decided {
         Ok(step) => {
             let wake_at = step.wake_at;
+            let claim = step.claim;
             let happenings: Vec<_> = step.effects.iter().filter_map(Effect::happening).collect();
             let performed = match &step.phase {
                 Phase::Refused(_) => Ok(perform::Performed::default()),
@@ -144,6 +149,10 @@ async fn pass(campaign: &Arc<BenchmarkCampaign>, context: &Context) -> Result<Ac
             };
             match performed {
                 Ok(performed) => {
+                    match claim {
+                        Some(claim) => context.machines.wait(claim),
+                        None => context.machines.withdraw(&campaign.uid().unwrap_or_default()),
+                    }
                     for happening in &happenings {
                         context.events.publish(campaign.as_ref(), happening).await;
                     }
@@ -155,6 +164,12 @@ async fn pass(campaign: &Arc<BenchmarkCampaign>, context: &Context) -> Result<Ac
                     tell::tell(context, &world, &step.phase, perform::Performed::default(), Some(&message)).await?;
                     return Err(error.into());
                 }
+            }
+            if matches!(step.phase, Phase::Ended { .. }) {
+                // The pass that follows finds it over, and waits for the end of its time to live.
+                let seconds = campaign.spec.ttl_seconds_after_finished.map(u64::from);
+                let left = seconds.map_or(RESYNC, Duration::from_secs);
+                return Ok(Action::requeue(left.clamp(TOLD, RESYNC)));
             }
             Ok(Action::requeue(until(&world, wake_at)))
         }

@@ -38,7 +38,9 @@ use crate::{
     operator::{
         build,
         context::Context,
-        labels, names,
+        labels,
+        machines::MachinesError,
+        names,
         resources::{Applied, Prepared, Resources},
         writer::WriteError,
     },
@@ -57,6 +59,9 @@ pub enum PerformError {
     /// A read or write of the store.
     #[error("the results store failed")]
     Store(#[from] StoreError),
+    /// The Leases of machines.
+    #[error(transparent)]
+    Machines(#[from] MachinesError),
     /// Somebody else made a run in our name.
     #[error("BenchmarkRun \"{0}\": names what the campaign's plan does not have; delete it")]
     ForeignRun(String),
@@ -69,6 +74,7 @@ impl PerformError {
         match self {
             Self::Write(error) => error.is_retryable(),
             Self::Store(error) => error.is_retryable(),
+            Self::Machines(error) => error.is_retryable(),
             Self::ForeignRun(_) => false,
         }
     }
@@ -119,6 +125,8 @@ struct Performing<'a> {
 impl Performing<'_> {
     async fn effect(&mut self, effect: Effect) -> Result<(), PerformError> {
         match effect {
+            Effect::TakeMachines(claim) => self.context.machines.take(&claim).await?,
+            Effect::GiveBackMachines => self.context.machines.give_back(&self.uid).await?,
             Effect::Begin(plan) => {
                 self.stored(self.store.begin(&plan, &campaign_yaml(self.campaign, &plan)).await)?;
                 let plan_sha256 = plan.digest();

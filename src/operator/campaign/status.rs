@@ -12,18 +12,17 @@ use teebench_api::{
     conditions::{Condition, ConditionStatus, found, reasons, types},
     files::{evidence::EvidenceLevel, run::ReasonCode},
     plan::{
-        Plan,
+        Estimate, Plan,
         next::{Limits, Outcome, Tally, tally},
     },
 };
 
 use super::{
-    observe::{attempts::State, servers::open_arms},
-    preflight::Preflight,
+    observe::{attempts::State, pods, servers::open_arms},
     step::{Active, Phase},
     world::{Moment, Stored, World},
 };
-use crate::{executor::Parity, operator::labels};
+use crate::{executor::Parity, operator::labels, preflight::Preflight};
 
 /// What a status is made of.
 pub struct Told<'a> {
@@ -177,7 +176,9 @@ fn conditions(told: &Told<'_>, previous: &[Condition], at: (Option<i64>, Timesta
         }
         Phase::Active(active) | Phase::Ended { active, .. } => (&active.plan, &active.preflight),
     };
-    let accepted = format!("{} runs in {} blocks and {} boots", plan.run_count(), plan.blocks.len(), plan.boots.len());
+    let accepted = accepted(plan);
+    let told_by_kubelets = untold(world);
+    let preflight = told_by_kubelets.as_ref().unwrap_or(preflight);
     let (preflight_status, preflight_reason, preflight_message) = match preflight {
         Preflight::Passed(message) => (True, reasons::FOUND, message.as_str()),
         Preflight::NotChecked => (Unknown, reasons::NOT_CHECKED, "the operator may not read nodes"),
@@ -211,6 +212,30 @@ fn conditions(told: &Told<'_>, previous: &[Condition], at: (Option<i64>, Timesta
     ]
 }
 
+/// What was planned, in a sentence: how much, how long, for how much.
+fn accepted(plan: &Plan) -> String {
+    let mut said = format!("{} runs in {} blocks and {} boots", plan.run_count(), plan.blocks.len(), plan.boots.len());
+    let Estimate { duration_seconds, cost, currency } = &plan.estimate;
+    let minutes = |seconds: u64| seconds.div_ceil(60);
+    said += &format!(", {} to {} minutes", minutes(duration_seconds.minimum), minutes(duration_seconds.maximum));
+    if let (Some(cost), Some(currency)) = (cost, currency) {
+        said += &format!(", {} to {} {currency}", cost.minimum.round_dp(2), cost.maximum.round_dp(2));
+    }
+    said
+}
+
+/// What only a kubelet can tell, and does when it starts a pod: images and the keys of Secrets, which nobody here reads.
+fn untold(world: &World) -> Option<Preflight> {
+    world.children.pods.iter().filter_map(|pod| pods::trouble(pod, &[])).find_map(|trouble| {
+        let reason = match trouble.reason.as_str() {
+            "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull" => "NoImage",
+            "CreateContainerConfigError" => "NoSecretKey",
+            _ => return None,
+        };
+        Some(Preflight::Missing { reason, message: trouble.message })
+    })
+}
+
 /// How the campaign stands: unknown while it goes on.
 fn succeeded(world: &World, phase: &Phase) -> (ConditionStatus, String, String) {
     match phase {
@@ -224,6 +249,8 @@ fn succeeded(world: &World, phase: &Phase) -> (ConditionStatus, String, String) 
         Phase::Active(active) => {
             let (reason, message) = if world.campaign.spec.suspend {
                 (reasons::SUSPENDED, "spec.suspend is true; set it to false to go on".to_owned())
+            } else if let Some(queued) = &active.queued {
+                (reasons::QUEUED, queued.clone())
             } else if let Some(trouble) = &active.trouble {
                 (reasons::WAITING, trouble.clone())
             } else if let Some(under_way) = active.under_way.first() {

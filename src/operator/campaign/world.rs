@@ -6,11 +6,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use k8s_openapi::api::{
-    apps::v1::StatefulSet,
-    batch::v1::Job,
-    core::v1::{Node, Pod},
-};
+use k8s_openapi::api::{apps::v1::StatefulSet, batch::v1::Job, core::v1::Pod};
 use rust_decimal::Decimal;
 use teebench_api::{
     campaign::BenchmarkCampaign,
@@ -25,6 +21,8 @@ use teebench_api::{
 
 use crate::{
     executor::ServerFacts,
+    operator::machines::queue::Queue,
+    preflight::Cluster,
     store::{
         Committed,
         ledger::{self, Entry},
@@ -45,8 +43,10 @@ pub struct World {
     pub children: Children,
     /// What the probes of ready servers say, by the pods' uids.
     pub facts: BTreeMap<String, Facts>,
-    /// The cluster's nodes; absent when they may not be read.
-    pub nodes: Option<Vec<Arc<Node>>>,
+    /// What is known of the cluster.
+    pub cluster: Cluster,
+    /// Who waits for machines, and who holds them.
+    pub queue: Queue,
 }
 
 /// What the store has of a campaign that has begun.

@@ -40,6 +40,10 @@
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch]
+# A claim that is not there, or that several machines cannot share, is told before anything starts.
+- apiGroups: [""]
+  resources: [persistentvolumeclaims]
+  verbs: [get]
 # The last words of a container that failed go into the run's condition.
 - apiGroups: [""]
   resources: [pods/log]

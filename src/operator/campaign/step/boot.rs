@@ -15,11 +15,11 @@ use crate::{
                 pods,
                 servers::{OpenArm, open_arms},
             },
-            preflight::Preflight,
         },
         names,
         resources::Resources,
     },
+    preflight::Preflight,
     store::ledger::{Entry, Event},
 };
 
@@ -63,6 +63,9 @@ impl Deciding<'_> {
                 self.wake_by(LOOK_AGAIN);
                 return Ok(());
             }
+        }
+        if !self.takes_its_machines() {
+            return Ok(());
         }
         let objects = build::boot(&BootOrder {
             plan: &self.active.plan,

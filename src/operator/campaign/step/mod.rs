@@ -2,6 +2,7 @@
 
 mod attempt;
 mod boot;
+mod exclusive;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
@@ -21,7 +22,6 @@ use super::{
         attempts::{self, UnderWay},
         servers::{self, Look, Seen},
     },
-    preflight::{Preflight, preflight},
     validate::{Refusal, accepted_plan},
     world::{Moment, Stored, World},
 };
@@ -30,8 +30,10 @@ use crate::{
     operator::{
         build::{BuildError, Owner, Settings},
         labels::{self, Component},
+        machines::queue::Claim,
         resources::Resources,
     },
+    preflight::{Preflight, preflight},
 };
 
 /// How soon to look again for what no watch tells: nodes, another campaign's download, a namesake that is going.
@@ -45,6 +47,8 @@ pub struct Step {
     pub phase: Phase,
     /// When to look again, if nothing happens before.
     pub wake_at: Option<Timestamp>,
+    /// The machines that it waits for.
+    pub claim: Option<Claim>,
 }
 
 /// How a campaign is.
@@ -82,6 +86,8 @@ pub struct Active {
     pub parity: Option<Parity>,
     /// What keeps it from going on, in a sentence.
     pub trouble: Option<String>,
+    /// For whom it waits, in a sentence, while another has its machines.
+    pub queued: Option<String>,
 }
 
 /// Decides what to do.
@@ -91,7 +97,9 @@ pub struct Active {
 pub fn decide(world: &World, settings: &Settings) -> Result<Step, BuildError> {
     let plan = match accepted_plan(world) {
         Ok(plan) => plan,
-        Err(refusal) => return Ok(Step { effects: Vec::new(), phase: Phase::Refused(refusal), wake_at: None }),
+        Err(refusal) => {
+            return Ok(Step { effects: Vec::new(), phase: Phase::Refused(refusal), wake_at: None, claim: None });
+        }
     };
     Deciding::new(world, settings, plan).decide()
 }
@@ -105,6 +113,7 @@ struct Deciding<'a> {
     effects: Vec<Effect>,
     active: Active,
     wake_at: Option<Timestamp>,
+    claim: Option<Claim>,
 }
 
 impl<'a> Deciding<'a> {
@@ -138,15 +147,17 @@ impl<'a> Deciding<'a> {
             executor::compare(&facts, factor, &plan.spec.parity.allow)
         });
         let active = Active {
-            preflight: preflight(&plan, world.nodes.as_deref()),
+            preflight: preflight(&plan, &world.cluster, &exclusive::known(world)),
             trouble: servers.trouble.clone(),
             plan_sha256: stored.plan_sha256.clone(),
             plan,
             servers,
             under_way,
             parity,
+            queued: None,
         };
-        Self { world, settings, stored, has_begun, effects: Vec::new(), wake_at: active.servers.wake_at, active }
+        let wake_at = active.servers.wake_at;
+        Self { world, settings, stored, has_begun, effects: Vec::new(), active, wake_at, claim: None }
     }
 
     fn decide(mut self) -> Result<Step, BuildError> {
@@ -161,6 +172,7 @@ impl<'a> Deciding<'a> {
             return Ok(self.into_step(None));
         }
         self.break_off_without_servers();
+        self.break_off_for_foreign_pods();
         let end = self.act()?;
         if end.is_none() {
             self.announce()?;
@@ -170,13 +182,13 @@ impl<'a> Deciding<'a> {
     }
 
     fn into_step(self, end: Option<(Outcome, String)>) -> Step {
-        let Self { effects, active, wake_at, .. } = self;
+        let Self { world: _, settings: _, stored: _, has_begun: _, effects, active, wake_at, claim } = self;
         let active = Box::new(active);
         let phase = match end {
             None => Phase::Active(active),
             Some((outcome, message)) => Phase::Ended { active, outcome, message },
         };
-        Step { effects, phase, wake_at }
+        Step { effects, phase, wake_at, claim }
     }
 
     fn moment(&self) -> Moment {
@@ -206,7 +218,11 @@ impl<'a> Deciding<'a> {
                     self.effects.push(Effect::Append(decision));
                 }
                 Action::Boot { boot, generation, arms } => self.boot(boot, generation, &arms)?,
-                Action::Start(start) => self.launch(&start)?,
+                Action::Start(start) => {
+                    if self.has_its_machines_alone() {
+                        self.launch(&start)?;
+                    }
+                }
                 Action::Fail { attempt, reason } => {
                     let run = self.attempt_objects(&attempt)?.run;
                     self.effects.push(Effect::Apply(Box::new(Resources { runs: vec![run], ..Resources::default() })));
@@ -218,11 +234,12 @@ impl<'a> Deciding<'a> {
                     self.break_off(&reason);
                 }
                 Action::StopServers { boot, arms } => self.stop_servers(boot, &arms)?,
-                Action::Wait => {}
+                Action::Wait => self.give_back_while_suspended(),
                 Action::Finish { outcome, message } => {
                     if !self.is_published(outcome) {
                         self.effects.push(Effect::Publish { outcome, message: message.clone() });
                     }
+                    self.give_back();
                     return Ok(Some((outcome, message)));
                 }
             }

@@ -10,9 +10,9 @@ use teebench_api::{
 };
 
 use super::lab::Lab;
-use crate::operator::campaign::{
+use crate::{
+    operator::campaign::step::{Phase, Step},
     preflight::Preflight,
-    step::{Phase, Step},
 };
 
 const SMALL: &str = include_str!("../../../../tests/campaigns/small.yaml");

@@ -39,7 +39,9 @@ use crate::{
             world::{Children, Ended, Facts, Stored, World},
         },
         labels,
+        machines::queue::Queue,
     },
+    preflight::Cluster,
 };
 
 /// A cluster in memory with one campaign.
@@ -58,6 +60,10 @@ pub struct Lab {
     pub launches: BTreeMap<String, usize>,
     /// What stands against every run of an arm, by the arm's name: it ends Inconclusive.
     pub against: BTreeMap<String, Reason>,
+    /// Who waits for machines, and who holds them.
+    pub queue: Queue,
+    /// Pods of anyone that ask for GPUs.
+    pub gpu_pods: Vec<Pod>,
     /// Writes so far.
     pub writes: usize,
     /// The write that is not done any more, nor anything after it in its pass.
@@ -97,6 +103,8 @@ impl Lab {
             ended: None,
             launches: BTreeMap::new(),
             against: BTreeMap::new(),
+            queue: Queue::default(),
+            gpu_pods: Vec::new(),
             writes: 0,
             cut_off_at: None,
             uids: 0,
@@ -122,7 +130,12 @@ impl Lab {
                 has_leftovers: false,
             },
             facts: facts.collect(),
-            nodes: Some(vec![node("plain"), node("confidential")]),
+            cluster: Cluster {
+                nodes: Some(vec![node("plain"), node("confidential")]),
+                gpu_pods: Some(self.gpu_pods.iter().cloned().map(Arc::new).collect()),
+                catalogue: None,
+            },
+            queue: self.queue.clone(),
         }
     }
 
@@ -171,6 +184,21 @@ impl Lab {
     /// Does an effect, write by write; `false` when the pass is cut off.
     fn perform(&mut self, effect: Effect) -> bool {
         match effect {
+            Effect::TakeMachines(claim) => {
+                for machine in claim.machines {
+                    if !self.write() {
+                        return false;
+                    }
+                    self.queue.held.insert(machine, claim.campaign.clone());
+                }
+            }
+            Effect::GiveBackMachines => {
+                if !self.write() {
+                    return false;
+                }
+                let uid = self.campaign.uid();
+                self.queue.held.retain(|_, holder| Some(&holder.uid) != uid.as_ref());
+            }
             Effect::Begin(plan) => {
                 if !self.write() {
                     return false;
