@@ -9,12 +9,11 @@ mod operator;
 mod store;
 #[cfg(test)]
 mod testing;
+mod watch;
 mod weights;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
-    cli::Cli::parse().run()
+    cli::Cli::read().run()
 }
