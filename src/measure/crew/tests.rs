@@ -77,7 +77,7 @@ async fn shares_of_one_load_are_measured_as_the_whole() {
     assert!(others.iter().all(Result::is_ok), "{others:?}");
     let indices: Vec<usize> = whole.records.iter().map(|record| record.index).collect();
     assert_eq!(indices, (0..REQUESTS).collect::<Vec<_>>());
-    assert!(whole.records.iter().all(|record| record.succeeded()), "{:?}", whole.records[0]);
+    assert!(whole.records.iter().all(teebench_loadgen::record::RequestRecord::succeeded), "{:?}", whole.records[0]);
     let planned = load.schedule().unwrap().offsets_s;
     for (record, offset_s) in whole.records.iter().zip(&planned) {
         // Times are told from the first request on; all shares begin at the same moment.
