@@ -10,12 +10,11 @@ mod preflight;
 mod store;
 #[cfg(test)]
 mod testing;
+mod watch;
 mod weights;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
-    cli::Cli::parse().run()
+    cli::Cli::read().run()
 }

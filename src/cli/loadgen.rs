@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use crate::measure::{self, Delivery, UploadTarget};
+use crate::measure::{self, Crew, Delivery, UploadTarget};
 
 /// Measure an OpenAI-compatible server; takes the flags of `vllm bench serve`.
 #[derive(clap::Args, Debug)]
@@ -25,21 +25,31 @@ pub struct LoadgenArgs {
     /// Token that says which pod this is; read again for each request.
     #[arg(long, value_name = "FILE", requires = "upload")]
     token_file: Option<PathBuf>,
+    /// Load generators that share the attempt, with --from-plan.
+    #[arg(long, value_name = "N", default_value_t = 1, requires_all = ["from_plan", "meet"])]
+    generators: u32,
+    /// Which of them this is, from 0; the first merges what all have measured.
+    #[arg(long, value_name = "NUMBER", env = "JOB_COMPLETION_INDEX", default_value_t = 0)]
+    generator: u32,
+    /// Where the first listens for the others.
+    #[arg(long, value_name = "HOST:PORT")]
+    meet: Option<String>,
     #[command(flatten)]
     bench: teebench_loadgen::Args,
 }
 
 /// Measures; `log` is where this program's own log is, if anywhere.
 pub fn run(args: LoadgenArgs, log: Option<PathBuf>) -> anyhow::Result<ExitCode> {
-    let LoadgenArgs { from_plan, out, upload, upload_ca, token_file, bench } = args;
+    let LoadgenArgs { from_plan, out, upload, upload_ca, token_file, generators, generator, meet, bench } = args;
     let delivery = match (upload, upload_ca, token_file) {
         (Some(url), Some(ca_file), Some(token_file)) => {
             Some(Delivery { target: UploadTarget { url, ca_file, token_file }, log })
         }
         _ => None,
     };
+    let crew = meet.filter(|_| generators > 1).map(|meet| Crew { number: generator, of: generators, meet });
     match (from_plan, out) {
-        (Some(inputs), Some(out)) => measure::run_from_plan(&inputs, &out, delivery.as_ref()),
+        (Some(inputs), Some(out)) => measure::run_from_plan(&inputs, &out, delivery.as_ref(), crew.as_ref()),
         _ => teebench_loadgen::run(bench),
     }
 }

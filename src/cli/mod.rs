@@ -8,11 +8,14 @@ mod loadgen;
 mod plan;
 mod preflight;
 mod run;
+mod spec;
 mod validate;
 mod verify;
+mod watch;
 mod weights;
 
 use std::{
+    env,
     fs::File,
     io::{ErrorKind, IsTerminal, Write as _, stderr, stdout},
     path::{Path, PathBuf},
@@ -21,7 +24,7 @@ use std::{
 };
 
 use anyhow::Context;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use tracing_subscriber::{
     EnvFilter,
     fmt::writer::{BoxMakeWriter, MakeWriterExt as _},
@@ -77,6 +80,14 @@ enum Command {
     Verify(verify::Args),
     /// Copy a campaign's results from the cluster to a directory.
     Fetch(fetch::Args),
+    /// Watch a campaign in the cluster live.
+    Watch(watch::Args),
+    /// Halt a campaign in the cluster.
+    Suspend(spec::Suspend),
+    /// Continue a campaign that was suspended.
+    Resume(spec::Resume),
+    /// End a campaign in the cluster for good, with the results that it has.
+    Cancel(spec::Cancel),
     /// Write the custom resource definitions.
     Crds(crds::Args),
     /// Write and describe data sets: share by tool, shared prefix by depth, lengths.
@@ -99,7 +110,22 @@ enum Command {
     Weights(weights::Args),
 }
 
+/// Name of a link to this program on the PATH that makes it a plugin of kubectl.
+const PLUGIN: &str = "kubectl-teebench";
+
 impl Cli {
+    /// Reads the command line; ends the program when it is bad, or asks for help. As a plugin, usage lines say what people
+    /// type then.
+    pub fn read() -> Self {
+        let is_plugin = env::args_os().next().is_some_and(|program| Path::new(&program).ends_with(PLUGIN));
+        if !is_plugin {
+            return Self::parse();
+        }
+        let plugin = Self::command().no_binary_name(true).bin_name("kubectl teebench");
+        let matches = plugin.get_matches_from(env::args_os().skip(1));
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+
     /// Runs the subcommand; what goes wrong is told on standard error, with its causes.
     pub fn run(self) -> ExitCode {
         if let Err(error) = start_logging(self.log_json, self.log_file.as_deref()) {
@@ -116,6 +142,10 @@ impl Cli {
             Command::Import(args) => teebench_analysis::import(args),
             Command::Verify(args) => verify::run(&args),
             Command::Fetch(args) => fetch::run(args),
+            Command::Watch(args) => watch::run(&args),
+            Command::Suspend(args) => args.run(),
+            Command::Resume(args) => args.run(),
+            Command::Cancel(args) => args.run(),
             Command::Crds(args) => crds::run(&args),
             Command::Dataset(args) => teebench_loadgen::dataset::command::run(&args),
             Command::Loadgen(args) => loadgen::run(*args, self.log_file),
@@ -173,8 +203,6 @@ fn start_logging(json: bool, file: Option<&Path>) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

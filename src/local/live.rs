@@ -79,7 +79,7 @@ impl View {
         let Self::Bars { run, .. } = self else { return };
         run.set_prefix(title.to_owned());
         match step {
-            Step::Load { done, failed, in_flight, total, output_tokens_per_s } => {
+            Step::Load { done, failed, in_flight, total, output_tokens_per_s, ttft_mean_ms: _ } => {
                 run.set_length(*total);
                 run.set_position(*done);
                 run.set_message(format!("{output_tokens_per_s:.0} tok/s, {in_flight} in flight, {failed} failed"));
@@ -123,7 +123,10 @@ mod tests {
 
         view.phase("starting 8 servers");
         view.step("r1", &Step::Resetting);
-        view.step("r1", &Step::Load { done: 3, failed: 1, in_flight: 2, total: 9, output_tokens_per_s: 10.4 });
+        view.step(
+            "r1",
+            &Step::Load { done: 3, failed: 1, in_flight: 2, total: 9, output_tokens_per_s: 10.4, ttft_mean_ms: None },
+        );
         view.campaign(1, 3);
 
         assert_eq!((run.position(), run.length()), (3, Some(9)));

@@ -15,7 +15,7 @@ use teebench_api::{
     with_causes,
 };
 use teebench_loadgen::{
-    client::{LoadError, LoadSpec, Progress, measure},
+    client::{LoadError, LoadSpec, Progress, Share, measure},
     client_file::client_file,
     record::Measured,
     result_file::{ResultFileError, ResultOptions, write_bench_json},
@@ -26,6 +26,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    crew::{Crew, CrewError, Lead},
     energy::run_energy,
     engine::{EngineClient, EngineError, canary},
     load::{self, LoadInputError, Prepared},
@@ -57,6 +58,8 @@ enum AttemptError {
     ResultFile(#[from] ResultFileError),
     #[error(transparent)]
     Sums(#[from] crate::store::SumsError),
+    #[error(transparent)]
+    Crew(#[from] CrewError),
     #[error("all {count} warm-up requests failed, the first with: {error}")]
     WarmUp { count: usize, error: String },
     #[error("stopped before the load was sent")]
@@ -66,7 +69,7 @@ enum AttemptError {
 impl AttemptError {
     const fn code(&self) -> ReasonCode {
         match self {
-            Self::Input(_) | Self::Load(_) | Self::WarmUp { .. } => ReasonCode::LoadFailed,
+            Self::Input(_) | Self::Load(_) | Self::WarmUp { .. } | Self::Crew(_) => ReasonCode::LoadFailed,
             Self::Engine(
                 EngineError::CacheKept { .. } | EngineError::NotDrained { .. } | EngineError::NoCounter { .. },
             ) => ReasonCode::CachesNotReset,
@@ -84,18 +87,20 @@ impl AttemptError {
     }
 }
 
-/// Executes the attempt and writes its files, `run.json` among them; the caller commits them.
+/// Executes the attempt and writes its files, `run.json` among them; the caller commits them. Of several load generators
+/// this is the first.
 ///
 /// # Errors
 /// Only when `run.json` itself cannot be written; whatever else fails is told in it.
 pub async fn execute(
     inputs: &RunInputs,
+    crew: Option<&Crew>,
     out: &Path,
     show: &(dyn Fn(&Step) + Sync),
     cancel: CancellationToken,
 ) -> anyhow::Result<RunFile> {
     let mut run = empty_run_file(inputs);
-    if let Err(error) = measured(inputs, out, show, cancel, &mut run).await {
+    if let Err(error) = measured(inputs, crew, out, show, cancel, &mut run).await {
         let verdict = if matches!(error, AttemptError::Stopped) { Verdict::Interrupted } else { Verdict::Failed };
         run.validity = Validity { validity: verdict, reasons: vec![error.reason()] };
     }
@@ -135,6 +140,7 @@ pub fn empty_run_file(inputs: &RunInputs) -> RunFile {
 
 async fn measured(
     inputs: &RunInputs,
+    crew: Option<&Crew>,
     out: &Path,
     show: &(dyn Fn(&Step) + Sync),
     cancel: CancellationToken,
@@ -142,7 +148,17 @@ async fn measured(
 ) -> Result<(), AttemptError> {
     show(&Step::Preparing);
     let references = machines::references(inputs, out)?;
-    let prepared = load::prepare(inputs)?;
+    let prepared = load::prepare(inputs, crew.map_or(Ok(Share::WHOLE), Crew::share)?)?;
+    let lead = match crew {
+        Some(crew) => Some(Lead::open(crew, &inputs.salt).await?),
+        None => None,
+    };
+    if let Some(lead) = &lead {
+        tokio::select! {
+            gathered = lead.gather() => gathered?,
+            () = cancel.cancelled() => return Err(AttemptError::Stopped),
+        }
+    }
     run.dataset_sha256.clone_from(&prepared.dataset_sha256);
     let http = Client::builder().no_proxy().build().expect("a client without TLS and proxies has nothing to load");
     let engines: Vec<EngineClient> = inputs
@@ -178,7 +194,10 @@ async fn measured(
     if cancel.is_cancelled() {
         return Err(AttemptError::Stopped);
     }
-    let measured = fire(&prepared.load, show, cancel).await?;
+    let measured = match &lead {
+        None => fire(&prepared.load, show, cancel).await?,
+        Some(lead) => fire_together(lead, &prepared.load, show, cancel).await?,
+    };
     show(&Step::Collecting);
     let gathering = Gathering {
         inputs,
@@ -209,6 +228,22 @@ async fn warm_up(inputs: &RunInputs, prepared: &Prepared, cancel: &CancellationT
     }
 }
 
+/// Sends the first of several shares of a load, and merges what all have measured.
+async fn fire_together(
+    lead: &Lead,
+    load: &LoadSpec,
+    show: &(dyn Fn(&Step) + Sync),
+    cancel: CancellationToken,
+) -> Result<Measured, AttemptError> {
+    let own = lead.share(load)?;
+    let own = tokio::select! {
+        own = fire(&own, show, cancel) => own?,
+        silent = lead.silent() => return Err(silent.into()),
+    };
+    // What was broken off is not the run's whole load, and nothing is gained by waiting for the rest of it.
+    if own.partial { Ok(own) } else { Ok(lead.merged(own).await?) }
+}
+
 async fn fire(
     load: &LoadSpec,
     show: &(dyn Fn(&Step) + Sync),
@@ -222,12 +257,21 @@ async fn fire(
         tokio::select! {
             measured = &mut sending => return Ok(measured?),
             Ok(()) = seen.changed() => {
-                let Progress { done, failed, in_flight, total, output_tokens } = *seen.borrow_and_update();
-                let seconds = started.elapsed().as_secs_f64().max(0.001);
-                let output_tokens_per_s = output_tokens as f64 / seconds;
-                show(&Step::Load { done: done + failed, failed, in_flight, total, output_tokens_per_s });
+                show(&load_step(*seen.borrow_and_update(), started.elapsed()));
             }
         }
+    }
+}
+
+pub fn load_step(progress: Progress, elapsed: Duration) -> Step {
+    let Progress { done, failed, in_flight, total, output_tokens, first_outputs, ttft_total_us } = progress;
+    Step::Load {
+        done: done + failed,
+        failed,
+        in_flight,
+        total,
+        output_tokens_per_s: output_tokens as f64 / elapsed.as_secs_f64().max(0.001),
+        ttft_mean_ms: (first_outputs > 0).then(|| ttft_total_us as f64 / 1000.0 / first_outputs as f64),
     }
 }
 

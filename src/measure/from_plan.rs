@@ -17,6 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Step, attempt,
+    crew::{Crew, follow},
+    load,
     logs::{LogMarks, MOST_LOG_BYTES},
     upload::{self, Patience, Target},
 };
@@ -36,7 +38,7 @@ pub struct Delivery {
 
 /// Executes the attempt, and delivers its files with the logs. Without a delivery, whoever started this sees to both.
 /// Steps go to standard output, one JSON object a line; what failed is in `run.json`.
-pub fn run(inputs: &Path, out: &Path, delivery: Option<&Delivery>) -> anyhow::Result<ExitCode> {
+pub fn run(inputs: &Path, out: &Path, delivery: Option<&Delivery>, crew: Option<&Crew>) -> anyhow::Result<ExitCode> {
     let text = fs::read(inputs).with_context(|| format!("cannot read {}", inputs.display()))?;
     let inputs: RunInputs = match serde_json::from_slice(&text) {
         Ok(inputs) => inputs,
@@ -59,14 +61,19 @@ pub fn run(inputs: &Path, out: &Path, delivery: Option<&Delivery>) -> anyhow::Re
             }
             stop.cancel();
         });
+        if let Some(crew) = crew.filter(|crew| crew.number > 0) {
+            let done = send_share(&inputs, crew, cancel).await;
+            watcher.abort();
+            return done;
+        }
         let ended = match delivery {
             Some(delivery) => {
                 let logs = LogMarks::set(&inputs).await;
-                let run = attempt::execute(&inputs, out, &show, cancel.clone()).await?;
+                let run = attempt::execute(&inputs, crew, out, &show, cancel.clone()).await?;
                 logs.keep(out).await;
                 deliver(&run, &text, out, delivery, &cancel).await
             }
-            None => Ok(attempt::execute(&inputs, out, &show, cancel.clone()).await?.validity.validity),
+            None => Ok(attempt::execute(&inputs, crew, out, &show, cancel.clone()).await?.validity.validity),
         };
         watcher.abort();
         Ok(match ended {
@@ -78,6 +85,16 @@ pub fn run(inputs: &Path, out: &Path, delivery: Option<&Delivery>) -> anyhow::Re
             }
         })
     })
+}
+
+/// Sends one of the shares that the first load generator merges.
+async fn send_share(inputs: &RunInputs, crew: &Crew, cancel: CancellationToken) -> anyhow::Result<ExitCode> {
+    show(&Step::Preparing);
+    let prepared = load::prepare(inputs, crew.share()?)?;
+    let shown = |progress, elapsed| show(&attempt::load_step(progress, elapsed));
+    let stopped = cancel.clone();
+    follow(crew, &inputs.salt, &prepared.load, shown, cancel).await?;
+    Ok(ExitCode::from(if stopped.is_cancelled() { INTERRUPTED } else { DONE }))
 }
 
 /// Uploads the attempt with the inputs that it was made from; the verdict is the one that was committed.
@@ -145,7 +162,7 @@ mod tests {
         let delivery = Delivery { target, log: Some(log) };
         let out = dir.path().join("out");
 
-        let ended = spawn_blocking(move || run(&inputs_file, &out, Some(&delivery))).await.unwrap();
+        let ended = spawn_blocking(move || run(&inputs_file, &out, Some(&delivery), None)).await.unwrap();
 
         assert_eq!(ended.unwrap(), ExitCode::from(DONE));
         let committed = lab.campaign().committed().await.unwrap().remove(0);
@@ -169,7 +186,7 @@ mod tests {
         let delivery = Delivery { target, log: None };
         let out = dir.path().join("out");
 
-        let ended = spawn_blocking(move || run(&inputs_file, &out, Some(&delivery))).await.unwrap();
+        let ended = spawn_blocking(move || run(&inputs_file, &out, Some(&delivery), None)).await.unwrap();
 
         assert_eq!(ended.unwrap(), ExitCode::from(FAILED));
         assert!(lab.campaign().committed().await.unwrap().is_empty());

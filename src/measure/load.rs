@@ -11,7 +11,7 @@ use teebench_api::{
 };
 use teebench_loadgen::{
     arrivals::{Arrivals, Burstiness},
-    client::{Backend, LoadSpec, Target},
+    client::{Backend, LoadSpec, Share, Target},
     dataset::{self, DatasetError, FileInput, PlannedRequest, SourceParameters},
     result_file::{Format, Metric, ResultOptions, Slo},
 };
@@ -31,6 +31,11 @@ pub enum LoadInputError {
     /// The burstiness is out of its bounds.
     #[error("load.burstinessMilli {0}: give at least 1")]
     Burstiness(u32),
+    /// A cap of requests in flight leaves a load generator none.
+    #[error(
+        "direct.maxInFlightPerServer {0}: fewer than loadGenerator.replicas leave nothing for some of them; raise it, or use fewer"
+    )]
+    CapTooLow(u32),
 }
 
 /// The load and the options of its result file.
@@ -46,7 +51,7 @@ pub struct Prepared {
 }
 
 /// Draws prompts and describes the load.
-pub fn prepare(inputs: &RunInputs) -> Result<Prepared, LoadInputError> {
+pub fn prepare(inputs: &RunInputs, share: Share) -> Result<Prepared, LoadInputError> {
     let parameters = SourceParameters {
         input_tokens: inputs.dataset.random.as_ref().and_then(|random| random.input_tokens.first().copied()),
         output_tokens: inputs.output_tokens,
@@ -79,7 +84,7 @@ pub fn prepare(inputs: &RunInputs) -> Result<Prepared, LoadInputError> {
         request_timeout: Duration::from_secs(inputs.deadline_seconds),
         extra_body: Map::from_iter([("temperature".to_owned(), 0.0.into())]),
         seed: inputs.seed,
-        ..LoadSpec::new(requests, targets(inputs)?, inputs.served_model.clone())
+        ..LoadSpec::new(requests, targets(inputs, share)?, inputs.served_model.clone())
     };
     let result = ResultOptions {
         format: Format::Vllm032,
@@ -134,14 +139,16 @@ fn slo(slo: Option<SloSpec>) -> Slo {
 }
 
 /// Where requests enter: request i at the i-th entry, in turn.
-fn targets(inputs: &RunInputs) -> Result<Vec<Target>, LoadInputError> {
+fn targets(inputs: &RunInputs, share: Share) -> Result<Vec<Target>, LoadInputError> {
     let target = |base_url: String, cap: u32| Target { base_url, max_in_flight: NonZeroU32::new(cap) };
     match &inputs.target {
-        RouterTarget::Direct { max_in_flight_per_server } => Ok(inputs
-            .servers
-            .iter()
-            .map(|server| target(server.engine_url.clone(), *max_in_flight_per_server))
-            .collect()),
+        RouterTarget::Direct { max_in_flight_per_server } => {
+            let cap = share.of_limit(*max_in_flight_per_server);
+            if cap == 0 && *max_in_flight_per_server > 0 {
+                return Err(LoadInputError::CapTooLow(*max_in_flight_per_server));
+            }
+            Ok(inputs.servers.iter().map(|server| target(server.engine_url.clone(), cap)).collect())
+        }
         RouterTarget::Foreign { url } => Ok(vec![target(url.clone(), 0)]),
         RouterTarget::Policy(policy) => {
             let replicas = policy.replicas.unwrap_or(1) as usize;

@@ -1,6 +1,7 @@
 //! One attempt of a run, from its frozen inputs to its files: reset, warm up, fire, gather, judge.
 
 mod attempt;
+mod crew;
 mod energy;
 mod engine;
 mod from_plan;
@@ -14,6 +15,7 @@ mod upload;
 mod validity;
 
 pub use attempt::{counter_milliseconds, empty_run_file};
+pub use crew::Crew;
 pub use engine::EngineClient;
 pub use from_plan::{Delivery, run as run_from_plan};
 pub use logs::MOST_LOG_BYTES;

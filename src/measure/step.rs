@@ -26,6 +26,9 @@ pub enum Step {
         total: u64,
         /// Output tokens per second since the window's start.
         output_tokens_per_s: f64,
+        /// Mean time to first token so far, in milliseconds; absent before the first.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ttft_mean_ms: Option<f64>,
     },
     /// Samples, metrics and evidence are gathered.
     Collecting,
@@ -54,7 +57,14 @@ mod tests {
 
     #[test]
     fn a_step_is_one_line_that_reads_back() {
-        let step = Step::Load { done: 1, failed: 0, in_flight: 2, total: 9, output_tokens_per_s: 1.5 };
+        let step = Step::Load {
+            done: 1,
+            failed: 0,
+            in_flight: 2,
+            total: 9,
+            output_tokens_per_s: 1.5,
+            ttft_mean_ms: Some(20.5),
+        };
         let line = serde_json::to_string(&step).unwrap();
 
         assert!(!line.contains('\n'));

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use prometheus::{
-    Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
+use teebench_api::run::RunMetrics;
 
 /// Upper bounds of a reconcile's duration in seconds. A pass that finds nothing to do takes a millisecond; one that
 /// writes takes as long as the API server, 5 to 50 ms; one that publishes reads all results, up to seconds.
@@ -20,7 +21,19 @@ pub struct Metrics {
     runs: IntGaugeVec,
     campaigns: IntGaugeVec,
     store_bytes: IntGauge,
+    latest: Latest,
 }
+
+/// What the latest run that counts gave, by campaign, arm and router.
+#[derive(Clone, Debug)]
+struct Latest {
+    output_tokens_per_second: GaugeVec,
+    ttft_p50_seconds: GaugeVec,
+    joules_per_token: GaugeVec,
+}
+
+/// Labels of what a run gave: namespace, campaign, arm and router.
+pub type RunLabels<'a> = [&'a str; 4];
 
 impl Metrics {
     /// Metrics that are all zero.
@@ -52,15 +65,20 @@ impl Metrics {
             campaigns: gauge("teebench_campaigns", "Campaigns by the reason of their condition Succeeded.", &["state"]),
             store_bytes: IntGauge::new("teebench_store_bytes", "Bytes that all results take in the store.")
                 .expect("the name is a literal of the right form"),
+            latest: Latest::new(),
         };
-        let Self { registry, reconciles, reconcile_seconds, writes, runs, campaigns, store_bytes } = &metrics;
-        let all: [Box<dyn prometheus::core::Collector>; 6] = [
+        let Self { registry, reconciles, reconcile_seconds, writes, runs, campaigns, store_bytes, latest } = &metrics;
+        let Latest { output_tokens_per_second, ttft_p50_seconds, joules_per_token } = latest;
+        let all: [Box<dyn prometheus::core::Collector>; 9] = [
             Box::new(reconciles.clone()),
             Box::new(reconcile_seconds.clone()),
             Box::new(writes.clone()),
             Box::new(runs.clone()),
             Box::new(campaigns.clone()),
             Box::new(store_bytes.clone()),
+            Box::new(output_tokens_per_second.clone()),
+            Box::new(ttft_p50_seconds.clone()),
+            Box::new(joules_per_token.clone()),
         ];
         for collector in all {
             registry.register(collector).expect("every metric has its own name");
@@ -100,6 +118,21 @@ impl Metrics {
         }
     }
 
+    /// What the latest runs that count gave, in place of what was shown before.
+    pub fn set_latest<'a>(&self, latest: impl Iterator<Item = (RunLabels<'a>, RunMetrics)>) {
+        let Latest { output_tokens_per_second, ttft_p50_seconds, joules_per_token } = &self.latest;
+        for gauge in [output_tokens_per_second, ttft_p50_seconds, joules_per_token] {
+            gauge.reset();
+        }
+        for (labels, metrics) in latest {
+            output_tokens_per_second.with_label_values(&labels).set(metrics.output_throughput_milli as f64 / 1e3);
+            ttft_p50_seconds.with_label_values(&labels).set(metrics.ttft_p50_microseconds as f64 / 1e6);
+            if let Some(energy) = metrics.gpu_energy_per_token_microjoules {
+                joules_per_token.with_label_values(&labels).set(energy as f64 / 1e6);
+            }
+        }
+    }
+
     /// How many bytes the store has.
     pub fn set_store_bytes(&self, bytes: u64) {
         self.store_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
@@ -113,6 +146,29 @@ impl Metrics {
             tracing::error!(%error, "metrics cannot be shown");
         }
         String::from_utf8_lossy(&text).into_owned()
+    }
+}
+
+impl Latest {
+    fn new() -> Self {
+        let gauge = |name: &str, help: &str| {
+            GaugeVec::new(Opts::new(name, help), &["namespace", "campaign", "arm", "router"])
+                .expect("names and labels are literals of the right form")
+        };
+        Self {
+            output_tokens_per_second: gauge(
+                "teebench_run_output_tokens_per_second",
+                "Output tokens per second of the latest run that counts.",
+            ),
+            ttft_p50_seconds: gauge(
+                "teebench_run_ttft_p50_seconds",
+                "Median time to first token of the latest run that counts.",
+            ),
+            joules_per_token: gauge(
+                "teebench_run_gpu_joules_per_token",
+                "GPU energy of one output token of the latest run that counts.",
+            ),
+        }
     }
 }
 
@@ -142,6 +198,31 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }
+    }
+
+    #[test]
+    fn what_runs_gave_is_that_of_the_latest_alone() {
+        let metrics = Metrics::new();
+        let given = RunMetrics {
+            output_throughput_milli: 812_400,
+            ttft_p50_microseconds: 84_000,
+            gpu_energy_per_token_microjoules: Some(351_000),
+            ..RunMetrics::default()
+        };
+        metrics.set_latest([(["bench", "gone", "cc-on", "direct"], given)].into_iter());
+
+        metrics.set_latest([(["bench", "quickstart", "cc-on", "direct"], given)].into_iter());
+
+        let text = metrics.text();
+        for (name, value) in
+            [("output_tokens_per_second", 812.4), ("ttft_p50_seconds", 0.084), ("gpu_joules_per_token", 0.351)]
+        {
+            let line = format!(
+                "teebench_run_{name}{{arm=\"cc-on\",campaign=\"quickstart\",namespace=\"bench\",router=\"direct\"}} {value}"
+            );
+            assert!(text.contains(&line), "{line} is not in\n{text}");
+        }
+        assert!(!text.contains("gone"), "{text}");
     }
 
     #[test]

@@ -38,6 +38,12 @@ pub fn weights(repository: &str, revision: &str, claim: &str) -> String {
     format!("weights-{}", &sha256_hex(format!("{repository}@{revision}>{claim}").as_bytes())[..16])
 }
 
+/// Name of the Service by which a run's load generators find each other.
+#[must_use]
+pub fn load(campaign: &str) -> String {
+    format!("{}-load", letter_first(campaign))
+}
+
 /// Name of the ConfigMap with a campaign's summary.
 #[must_use]
 pub fn results(campaign: &str) -> String {

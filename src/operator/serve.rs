@@ -12,7 +12,13 @@ use kube::{
     Client,
     runtime::{Controller, controller, reflector::ObjectRef},
 };
-use teebench_api::{campaign::BenchmarkCampaign, conditions::types, policy::RouterPolicy};
+use teebench_api::{
+    campaign::BenchmarkCampaign,
+    conditions::types,
+    files::run::Verdict,
+    policy::RouterPolicy,
+    run::{BenchmarkRun, RunMetrics},
+};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -32,7 +38,7 @@ use super::{
     identity::{Known, LoadPods},
     leader::Candidate,
     machines::{self, Machines},
-    metrics::Metrics,
+    metrics::{Metrics, RunLabels},
     policy,
     writer::Writer,
 };
@@ -43,8 +49,10 @@ use crate::store::{
 
 /// Campaigns that are worked on at once: a pass waits mostly for the API server, and writes are what that bears.
 const CONCURRENCY: u16 = 8;
-/// How often campaigns and bytes are counted: listing a large store takes seconds.
-const SURVEY_INTERVAL: Duration = Duration::from_mins(1);
+/// How often what the caches have is counted: as often as most Prometheus servers look.
+const SURVEY_INTERVAL: Duration = Duration::from_secs(15);
+/// How often the store is measured: listing a large one takes seconds.
+const STORE_INTERVAL: Duration = Duration::from_mins(5);
 
 /// Runs the operator until it is told to stop.
 ///
@@ -203,11 +211,21 @@ fn candidate(args: &Args, client: &Client) -> Option<Arc<Candidate>> {
     args.leader_election.then(|| Arc::new(Candidate::new(client, namespace, pod)))
 }
 
-/// Counts now and then what no single pass sees: campaigns by state, bytes of the store.
+/// Counts now and then what no single pass sees: campaigns by state, what their latest runs gave, bytes of the store.
 async fn survey(contexts: Vec<Arc<Context>>, store: ResultsStore, metrics: Metrics) {
     let mut look = tokio::time::interval(SURVEY_INTERVAL);
+    let mut measure = tokio::time::interval(STORE_INTERVAL);
     loop {
-        look.tick().await;
+        tokio::select! {
+            _ = look.tick() => {}
+            _ = measure.tick() => {
+                match store.bytes().await {
+                    Ok(bytes) => metrics.set_store_bytes(bytes),
+                    Err(error) => tracing::warn!(%error, "the store cannot be measured"),
+                }
+                continue;
+            }
+        }
         let mut states: BTreeMap<String, usize> = BTreeMap::new();
         for campaign in contexts.iter().flat_map(|context| context.caches.campaigns.state()) {
             let conditions = campaign.status.iter().flat_map(|status| &status.conditions);
@@ -216,11 +234,18 @@ async fn survey(contexts: Vec<Arc<Context>>, store: ResultsStore, metrics: Metri
             *states.entry(state.to_owned()).or_default() += 1;
         }
         metrics.set_campaigns(states.iter().map(|(state, count)| (state.as_str(), *count)));
-        match store.bytes().await {
-            Ok(bytes) => metrics.set_store_bytes(bytes),
-            Err(error) => tracing::warn!(%error, "the store cannot be measured"),
-        }
+        let mut runs: Vec<_> = contexts.iter().flat_map(|context| context.caches.runs.state()).collect();
+        runs.sort_by_key(|run| run.spec.epoch);
+        // Of runs with the same labels, the last set stands.
+        metrics.set_latest(runs.iter().filter_map(|run| given(run)));
     }
+}
+
+/// What a run that counts gave.
+fn given(run: &BenchmarkRun) -> Option<(RunLabels<'_>, RunMetrics)> {
+    let status = run.status.as_ref().filter(|status| status.validity == Some(Verdict::Valid))?;
+    let namespace = run.metadata.namespace.as_deref()?;
+    Some(([namespace, &run.spec.campaign, &run.spec.arm, &run.spec.router], status.metrics?))
 }
 
 type Wakes = mpsc::UnboundedReceiver<ObjectRef<BenchmarkCampaign>>;

@@ -10,9 +10,11 @@ containerd containerd
 findmnt mount
 ip iproute2
 iptables iptables
+lua5.4 lua5.4
 nsenter util-linux
 openssl openssl
 pkill procps
+promtool prometheus
 runc runc
 TABLE
 }

@@ -22,7 +22,8 @@ async fn show_bar(mut progress: watch::Receiver<Progress>) {
         .expect("the template has only keys that indicatif knows");
     let bar = ProgressBar::new(0).with_style(style);
     while progress.changed().await.is_ok() {
-        let Progress { done, failed, in_flight, total, output_tokens } = *progress.borrow_and_update();
+        let Progress { done, failed, in_flight, total, output_tokens, first_outputs: _, ttft_total_us: _ } =
+            *progress.borrow_and_update();
         bar.set_length(total);
         bar.set_position(done + failed);
         bar.set_message(format!("in flight {in_flight}, failed {failed}, tokens {output_tokens}"));

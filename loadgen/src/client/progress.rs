@@ -22,6 +22,10 @@ pub struct Progress {
     pub total: u64,
     /// Chunks of output received.
     pub output_tokens: u64,
+    /// Requests whose first output has come.
+    pub first_outputs: u64,
+    /// Their times to first token together, in microseconds.
+    pub ttft_total_us: u64,
 }
 
 /// Counts that all requests of a worker add to.
@@ -31,6 +35,8 @@ pub(super) struct Counters {
     succeeded: AtomicU64,
     failed: AtomicU64,
     output_chunks: AtomicU64,
+    first_outputs: AtomicU64,
+    ttft_total_us: AtomicU64,
 }
 
 impl Counters {
@@ -47,6 +53,11 @@ impl Counters {
         self.output_chunks.fetch_add(1, Ordering::Relaxed);
     }
 
+    pub(super) fn first_output(&self, ttft_ns: u64) {
+        self.first_outputs.fetch_add(1, Ordering::Relaxed);
+        self.ttft_total_us.fetch_add(ttft_ns / 1000, Ordering::Relaxed);
+    }
+
     /// The progress of all workers together.
     pub(super) fn progress(workers: &[Arc<Counters>], total: usize) -> Progress {
         let mut progress = Progress { total: total as u64, ..Progress::default() };
@@ -58,6 +69,8 @@ impl Counters {
             progress.failed += failed;
             progress.in_flight += counters.begun.load(Ordering::Relaxed).saturating_sub(done + failed);
             progress.output_tokens += counters.output_chunks.load(Ordering::Relaxed);
+            progress.first_outputs += counters.first_outputs.load(Ordering::Relaxed);
+            progress.ttft_total_us += counters.ttft_total_us.load(Ordering::Relaxed);
         }
         progress
     }

@@ -88,7 +88,10 @@ impl Recorder {
             Content::Output(text) => {
                 self.first_chunk_ns.get_or_insert(read_ns);
                 match self.first_output_ns {
-                    None => self.first_output_ns = Some(read_ns),
+                    None => {
+                        self.first_output_ns = Some(read_ns);
+                        self.counters.first_output(read_ns.saturating_sub(self.start_ns));
+                    }
                     Some(_) => self.itls_s.push(seconds(read_ns - self.last_output_ns)),
                 }
                 self.last_output_ns = read_ns;

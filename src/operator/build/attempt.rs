@@ -20,7 +20,7 @@ use teebench_api::{
 };
 
 use super::{
-    BuildError, Owner, Settings, dataset,
+    BuildError, MEETING_PORT, Owner, Settings, dataset,
     pod::{self, exactly, own_container, small, variable, words},
     references,
     volumes::{self, empty_dir, memory_dir, mount, mount_read_only},
@@ -122,9 +122,6 @@ fn job(order: &AttemptOrder<'_>, name: &str, labels: BTreeMap<String, String>) -
     let AttemptOrder { owner, settings, load_generator, inputs } = order;
     // Whether texts are kept stands in the inputs.
     let LoadGenerator { replicas, node_selector, resources, keep_texts: _ } = load_generator;
-    if *replicas > 1 {
-        return Err(BuildError::LoadReplicas(*replicas));
-    }
     let shared_memory = resources.as_ref().and_then(|resources| resources.shared_memory.as_deref());
     let mut mounts = vec![
         mount_read_only(INPUTS, "/inputs"),
@@ -150,7 +147,15 @@ fn job(order: &AttemptOrder<'_>, name: &str, labels: BTreeMap<String, String>) -
         words(&["teebench", "--log-file", &log, "loadgen", "--from-plan", "/inputs/inputs.json", "--out", "/results"]);
     argv.extend(words(&["--upload", &settings.results_url, "--upload-ca", "/inputs/results-ca.crt"]));
     argv.extend(words(&["--token-file", "/token/token"]));
+    let is_shared = *replicas > 1;
+    let count = i32::try_from(*replicas).expect("the schema bounds load generators far below");
+    if is_shared {
+        let meet = format!("{name}-0.{}:{MEETING_PORT}", names::load(owner.name));
+        argv.extend(words(&["--generators", &replicas.to_string(), "--meet", &meet]));
+    }
     let mut spec = pod::restricted(pod::DEFAULT_USER);
+    // Pods of an indexed Job have their Job's name and their index as host name, below this Service.
+    spec.subdomain = is_shared.then(|| names::load(owner.name));
     spec.restart_policy = Some("Never".to_owned());
     spec.node_selector = (!node_selector.is_empty()).then(|| node_selector.clone());
     spec.termination_grace_period_seconds = Some(STOP_SECONDS);
@@ -166,7 +171,12 @@ fn job(order: &AttemptOrder<'_>, name: &str, labels: BTreeMap<String, String>) -
         metadata: owner.metadata(name.to_owned(), labels.clone()),
         spec: Some(JobSpec {
             // Nothing is retried silently: another attempt is the planner's to order.
-            backoff_limit: Some(0),
+            backoff_limit: (!is_shared).then_some(0),
+            // Of several, the first says which is missing, so one that fails must not end the others.
+            backoff_limit_per_index: is_shared.then_some(0),
+            completion_mode: is_shared.then(|| "Indexed".to_owned()),
+            completions: is_shared.then_some(count),
+            parallelism: is_shared.then_some(count),
             pod_replacement_policy: Some("Failed".to_owned()),
             active_deadline_seconds: Some(deadline(inputs)?),
             template: PodTemplateSpec {

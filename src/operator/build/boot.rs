@@ -16,7 +16,7 @@ use teebench_api::{
 };
 
 use super::{
-    BuildError, ENGINE_PORT, Owner, PROBE_PORT, Settings,
+    BuildError, ENGINE_PORT, MEETING_PORT, Owner, PROBE_PORT, Settings,
     router::{self, gateway_count, gateways, selector},
     server,
 };
@@ -99,7 +99,17 @@ pub fn boot(order: &BootOrder<'_>) -> Result<BootObjects, BuildError> {
             objects.services.push(service);
         }
     }
+    objects.services.extend(meeting(order));
     Ok(objects)
+}
+
+/// The Service by which several load generators of a run find each other; it goes with the campaign.
+fn meeting(order: &BootOrder<'_>) -> Option<Service> {
+    let BootOrder { plan, owner, settings: _, boot: _, generation: _, arms: _ } = order;
+    (plan.spec.load_generator.replicas > 1).then(|| {
+        let labels = labels::common(owner.name, owner.uid, Component::Load);
+        headless(owner.metadata(names::load(owner.name), labels.clone()), &labels, &[("meeting", MEETING_PORT)])
+    })
 }
 
 /// What a run records of an arm's engine at a boot.

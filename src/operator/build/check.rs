@@ -1,6 +1,6 @@
 //! What a valid campaign may ask for and a cluster does not offer.
 
-use teebench_api::plan::Plan;
+use teebench_api::{plan::Plan, policy::Topology};
 
 use super::BuildError;
 
@@ -9,12 +9,10 @@ use super::BuildError;
 /// # Errors
 /// The first thing that it asks for and that a cluster does not offer.
 pub fn check(plan: &Plan) -> Result<(), BuildError> {
-    let replicas = plan.spec.load_generator.replicas;
-    if replicas > 1 {
-        return Err(BuildError::LoadReplicas(replicas));
-    }
-    if let Some(arm) = plan.spec.arms.iter().find(|arm| arm.service_ref.is_some()) {
-        return Err(BuildError::ExistingServers(arm.name.clone()));
+    let existing = plan.spec.arms.iter().find(|arm| arm.service_ref.is_some());
+    let beside = plan.policies.iter().find(|(_, policy)| policy.topology == Topology::Sidecar);
+    if let (Some(arm), Some((policy, _))) = (existing, beside) {
+        return Err(BuildError::NoRouterBeside { arm: arm.name.clone(), policy: policy.clone() });
     }
     for experiment in &plan.spec.experiments {
         if let Some(path) = experiment.dataset.source().and_then(|source| source.path.as_ref()) {

@@ -24,12 +24,17 @@ pub enum BuildError {
         /// The number.
         value: u64,
     },
-    /// Several load generators cannot share one run.
-    #[error("spec.loadGenerator.replicas: {0} load generators cannot share a run; give 1, and it more CPU")]
-    LoadReplicas(u32),
-    /// Servers that were there before.
-    #[error("arm \"{0}\": serviceRef: the operator starts the servers of every arm; give it a nodePool")]
-    ExistingServers(String),
+    /// Servers that were there before have no router of ours beside them.
+    #[error(
+        "arm \"{arm}\": serviceRef: no router stands beside servers that are not ours; give policy \"{policy}\" \
+         topology Gateway, or use direct or a foreign router"
+    )]
+    NoRouterBeside {
+        /// Name of the arm.
+        arm: String,
+        /// Name of a policy whose routers stand beside servers.
+        policy: String,
+    },
     /// A file of the machine that `kubectl` ran on.
     #[error(
         "experiment \"{experiment}\": dataset: {path} is a file of one machine, which pods do not see; \

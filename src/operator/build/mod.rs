@@ -35,7 +35,7 @@ pub use boot::{BootObjects, BootOrder, EngineFacts, boot, engine_facts, uses_gat
 pub use check::check;
 pub use dataset::dataset_path;
 pub use error::BuildError;
-pub use inputs::{ServerSeen, gateway_input, server_input};
+pub use inputs::{ServerSeen, existing_server, gateway_input, server_input};
 pub use owner::Owner;
 pub use references::directory as references_directory;
 pub use router::gateway_count;
@@ -52,3 +52,5 @@ pub const CONTROL_PORT: u16 = 8081;
 pub const ROUTER_METRICS_PORT: u16 = 9090;
 /// Port of the probe.
 pub const PROBE_PORT: u16 = 9400;
+/// Port at which the first of several load generators hears the others.
+pub const MEETING_PORT: u16 = 8070;

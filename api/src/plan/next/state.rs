@@ -130,7 +130,7 @@ impl<'a> State<'a> {
         if standing().any(|attempt| attempt.verdict == Verdict::Valid) {
             return RunState::Settled(Verdict::Valid);
         }
-        if standing().any(|attempt| attempt.verdict == Verdict::Inconclusive && !ends_servers(attempt)) {
+        if standing().any(|attempt| attempt.verdict == Verdict::Inconclusive && !may_end_otherwise(attempt)) {
             return RunState::Settled(Verdict::Inconclusive);
         }
         // Attempts from before the block was repeated count here: else servers that always break would be retried
@@ -216,9 +216,14 @@ pub fn counted_attempts(plan: &Plan, decisions: &[Decision], attempts: &[Attempt
 pub(super) fn costs_an_attempt(attempt: &AttemptOutcome) -> bool {
     match attempt.verdict {
         Verdict::Failed => true,
-        Verdict::Inconclusive => ends_servers(attempt),
+        Verdict::Inconclusive => may_end_otherwise(attempt),
         Verdict::Valid | Verdict::Interrupted => false,
     }
+}
+
+/// Whether an inconclusive attempt was so by what other servers or a machine without others would not repeat.
+fn may_end_otherwise(attempt: &AttemptOutcome) -> bool {
+    ends_servers(attempt) || has_reason(attempt, ReasonCode::ForeignGpuUse)
 }
 
 /// Whether an attempt shows that its servers are to be started anew.

@@ -1,6 +1,7 @@
 //! The details that matter, one by one.
 
 use k8s_openapi::api::core::v1::{Container, PodSpec};
+use kube::ResourceExt;
 use rstest::rstest;
 use teebench_api::{
     campaign::{
@@ -17,7 +18,10 @@ use super::fixtures::{
     UID, attempted, booted, changed, command_line, container, containers, download, owner, sample, server_pod, settings,
 };
 use crate::operator::{
-    build::{AttemptObjects, BootOrder, BuildError, Settings, boot, check, engine_facts, uses_gateways, uses_sidecars},
+    build::{
+        AttemptObjects, BootObjects, BootOrder, Settings, boot, check, engine_facts, existing_server, uses_gateways,
+        uses_sidecars,
+    },
     labels::HUB_EGRESS,
 };
 
@@ -271,9 +275,50 @@ fn an_attempts_pod_says_which_attempt_it_is_and_holds_its_inputs() {
 }
 
 #[test]
+fn several_load_generators_are_an_indexed_job_whose_pods_find_the_first() {
+    let plan = changed("quickstart.yaml", |file| file.campaign.spec.load_generator.replicas = 3);
+    let job = attempted(&plan, 2).job;
+    let name = job.metadata.name.unwrap();
+    let spec = job.spec.unwrap();
+
+    let pod = spec.template.spec.unwrap();
+    let argv = [pod.containers[0].command.clone(), pod.containers[0].args.clone()].into_iter().flatten().flatten();
+    let argv: Vec<String> = argv.collect();
+    let end = ["--generators", "3", "--meet", &format!("{name}-0.quickstart-load:8070")];
+    assert_eq!(argv[argv.len() - 4..], end, "{argv:?}");
+    assert_eq!(
+        (spec.completions, spec.parallelism, spec.completion_mode.as_deref()),
+        (Some(3), Some(3), Some("Indexed"))
+    );
+    assert_eq!(
+        (spec.backoff_limit, spec.backoff_limit_per_index),
+        (None, Some(0)),
+        "one that fails must not end the first"
+    );
+    assert_eq!(pod.subdomain.as_deref(), Some("quickstart-load"));
+    let services = booted(&plan, 0, &["cc-on"]).services;
+    let meeting = services.iter().find(|service| service.name_any() == "quickstart-load").unwrap();
+    assert_eq!(meeting.spec.as_ref().unwrap().selector.as_ref().unwrap()["app.kubernetes.io/component"], "load");
+}
+
+#[test]
+fn servers_that_were_there_before_are_called_by_their_service_and_nothing_is_started() {
+    let plan = changed("planetserve-cc.yaml", |file| {
+        let arm = &mut file.campaign.spec.arms[0];
+        arm.node_pool = None;
+        arm.service_ref = Some(ServiceRef { name: "vllm".into(), port: 8000 });
+    });
+
+    assert_eq!(check(&plan), Ok(()));
+    let arm = plan.spec.arms[0].name.clone();
+    assert_eq!(booted(&plan, 0, &[&arm]), BootObjects::default());
+    let server = existing_server(plan.spec.arms[0].service_ref.as_ref().unwrap());
+    assert_eq!((server.engine_url.as_str(), server.probe_url), ("http://vllm:8000", None));
+}
+
+#[test]
 fn what_a_cluster_does_not_offer_is_refused_with_the_mend() {
-    let shared = changed("quickstart.yaml", |file| file.campaign.spec.load_generator.replicas = 2);
-    let existing = changed("planetserve-cc.yaml", |file| {
+    let existing = changed("quickstart.yaml", |file| {
         let arm = &mut file.campaign.spec.arms[0];
         arm.node_pool = None;
         arm.service_ref = Some(ServiceRef { name: "vllm".into(), port: 8000 });
@@ -286,8 +331,8 @@ fn what_a_cluster_does_not_offer_is_refused_with_the_mend() {
     });
 
     assert_eq!(check(&sample("quickstart.yaml")), Ok(()));
-    assert_eq!(check(&shared), Err(BuildError::LoadReplicas(2)));
-    assert_eq!(check(&existing), Err(BuildError::ExistingServers(existing.spec.arms[0].name.clone())));
+    let beside = check(&existing).unwrap_err().to_string();
+    assert!(beside.contains("\"cc-off\"") && beside.contains("topology Gateway"), "{beside}");
     let message = check(&file).unwrap_err().to_string();
     assert!(message.contains("\"ablation\"") && message.contains("/home/me/prompts.jsonl"), "{message}");
 }

@@ -200,21 +200,31 @@ fn pods_of<'a>(at: &Look<'a>, arm: &OpenArm) -> impl Iterator<Item = &'a Pod> {
     at.pods.iter().copied().filter(move |pod| arm.has(pod))
 }
 
+/// Whether an arm's servers were there before: they neither come nor go.
+pub fn is_existing(plan: &Plan, arm: &str) -> bool {
+    plan.arm(arm).is_some_and(|arm| arm.service_ref.is_some())
+}
+
 fn is_gone(at: &Look<'_>, arm: &OpenArm) -> bool {
-    set_of(at, arm).is_none() && pods_of(at, arm).next().is_none()
+    !is_existing(at.plan, &arm.arm) && set_of(at, arm).is_none() && pods_of(at, arm).next().is_none()
 }
 
 fn is_going(at: &Look<'_>, arm: &OpenArm) -> bool {
-    set_of(at, arm).is_none_or(|set| set.metadata.deletion_timestamp.is_some())
+    !is_existing(at.plan, &arm.arm) && set_of(at, arm).is_none_or(|set| set.metadata.deletion_timestamp.is_some())
 }
 
 /// Whether as many servers and gateways are there as were asked for.
 fn is_complete(at: &Look<'_>, arm: &OpenArm) -> bool {
     let gateways = build::gateway_count(at.plan).unwrap_or(0);
-    count(at, arm, Component::Server) == at.plan.replicas() && count(at, arm, Component::Gateway) == gateways
+    count(at, arm, Component::Server) == servers_of(at, arm) && count(at, arm, Component::Gateway) == gateways
 }
 
 /// How many pods of an arm are there.
+/// Pods that an arm's servers are.
+fn servers_of(at: &Look<'_>, arm: &OpenArm) -> u32 {
+    if is_existing(at.plan, &arm.arm) { 0 } else { at.plan.replicas() }
+}
+
 fn count(at: &Look<'_>, arm: &OpenArm, component: Component) -> u32 {
     let is_component = |pod: &&Pod| pod.labels().get(labels::COMPONENT).is_some_and(|name| name == component.name());
     u32::try_from(pods_of(at, arm).filter(is_component).count()).unwrap_or(u32::MAX)
@@ -222,7 +232,7 @@ fn count(at: &Look<'_>, arm: &OpenArm, component: Component) -> u32 {
 
 /// Pods that the cluster does not even create say nothing themselves.
 fn missing(at: &Look<'_>, arm: &OpenArm) -> Option<String> {
-    let (there, wanted) = (count(at, arm, Component::Server), at.plan.replicas());
+    let (there, wanted) = (count(at, arm, Component::Server), servers_of(at, arm));
     (there < wanted).then(|| {
         let name = names::servers(&at.plan.campaign, &arm.arm, arm.boot, arm.generation);
         format!("StatefulSet {name} has {there} of {wanted} pods; its events say why")

@@ -13,7 +13,7 @@ use crate::{
             observe::{
                 attempts::{self, End},
                 pods,
-                servers::{OpenArm, open_arms},
+                servers::{OpenArm, is_existing, open_arms},
             },
         },
         names,
@@ -150,12 +150,28 @@ impl Deciding<'_> {
             }
             return Ok(());
         }
+        let (existing, open): (Vec<&OpenArm>, Vec<&OpenArm>) =
+            open.into_iter().partition(|open| is_existing(&self.active.plan, &open.arm));
+        // Those that are not ours stay; that the campaign is done with them is all that can be recorded.
+        let stopped = existing.iter().map(|OpenArm { arm, boot, generation, .. }| Entry {
+            boot: *boot,
+            generation: *generation,
+            arm: arm.clone(),
+            event: Event::Stopped,
+            at: self.world.now,
+        });
+        let stopped: Vec<Entry> = stopped.collect();
         let campaign = &self.active.plan.campaign;
-        let names = open.iter().map(|OpenArm { arm, boot, generation, .. }| SetNames {
+        let names = existing.into_iter().chain(open).map(|OpenArm { arm, boot, generation, .. }| SetNames {
             servers: names::servers(campaign, arm, *boot, *generation),
             gateways: names::gateways(campaign, arm, *boot, *generation),
         });
-        self.effects.push(Effect::StopServers(names.collect()));
+        let names = names.collect();
+        self.effects.push(Effect::StopServers(names));
+        if !stopped.is_empty() {
+            self.effects.push(Effect::Record(stopped));
+            self.wake_at = Some(self.world.now);
+        }
         Ok(())
     }
 }

@@ -42,7 +42,6 @@ fn a_policy_that_is_not_there_is_named_and_its_coming_lets_the_campaign_go_on() 
 }
 
 #[rstest]
-#[case::several_load_generators("experiments:", "loadGenerator: {replicas: 2}\n  experiments:", "NotSupported")]
 #[case::too_dear(
     "energy: {idleSeconds: 0}",
     "energy: {idleSeconds: 0}\n  budget: {currency: USD, maximum: \"0.001\"}",

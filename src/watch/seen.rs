@@ -1,0 +1,180 @@
+//! What the API server tells while a campaign is watched: campaigns of the namespace, its runs, and what the load
+//! generator of the present run says.
+
+use std::sync::Arc;
+
+use futures::{StreamExt, TryStreamExt, stream::BoxStream};
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api, Client, ResourceExt,
+    api::{ListParams, LogParams},
+    runtime::{WatchStreamExt, reflector, reflector::Store, watcher},
+};
+use teebench_api::{campaign::BenchmarkCampaign, run::BenchmarkRun};
+
+use super::WatchError;
+use crate::{
+    measure::Step,
+    operator::labels::{self, Component},
+};
+
+/// What is watched.
+pub struct Seen {
+    name: String,
+    campaigns: Store<BenchmarkCampaign>,
+    runs: Store<BenchmarkRun>,
+    pods: Api<Pod>,
+    changes: BoxStream<'static, Result<(), watcher::Error>>,
+}
+
+/// What the load generators of the present run say together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Live {
+    /// Path of the attempt below `runs/`.
+    pub attempt: String,
+    /// What it is doing.
+    pub step: Step,
+}
+
+impl Seen {
+    /// Begins to watch, and returns when all that is there was seen once.
+    pub async fn start(client: &Client, namespace: &str, name: &str) -> Result<Self, WatchError> {
+        let (campaigns, campaign_writer) = reflector::store();
+        let (runs, run_writer) = reflector::store();
+        let every =
+            watcher(Api::<BenchmarkCampaign>::namespaced(client.clone(), namespace), watcher::Config::default());
+        let of_campaign = watcher::Config::default().labels(&format!("{}={name}", labels::CAMPAIGN));
+        let its = watcher(Api::<BenchmarkRun>::namespaced(client.clone(), namespace), of_campaign);
+        let campaign_changes = reflector(campaign_writer, every).default_backoff().map_ok(drop).boxed();
+        let run_changes = reflector(run_writer, its).default_backoff().map_ok(drop).boxed();
+        let mut seen = Self {
+            name: name.to_owned(),
+            campaigns,
+            runs,
+            pods: Api::namespaced(client.clone(), namespace),
+            changes: futures::stream::select(campaign_changes, run_changes).boxed(),
+        };
+        let (campaigns, runs) = (seen.campaigns.clone(), seen.runs.clone());
+        let filled = async {
+            let _ = tokio::join!(campaigns.wait_until_ready(), runs.wait_until_ready());
+        };
+        tokio::select! {
+            () = filled => {}
+            lost = seen.lost() => return Err(lost),
+        }
+        if seen.campaign().is_none() {
+            return Err(WatchError::Unknown { name: name.to_owned(), namespace: namespace.to_owned() });
+        }
+        Ok(seen)
+    }
+
+    /// Takes in changes for as long as it is polled; returns only what ends the watch.
+    pub async fn lost(&mut self) -> WatchError {
+        let mut misses = 0;
+        loop {
+            match self.changes.next().await {
+                Some(Ok(())) => misses = 0,
+                // What is not allowed or not installed stays so; a connection that is lost comes back.
+                Some(Err(error @ watcher::Error::InitialListFailed(kube::Error::Api(_)))) => return error.into(),
+                Some(Err(error)) if misses >= MOST_MISSES => return error.into(),
+                Some(Err(error)) => {
+                    misses += 1;
+                    tracing::debug!(%error, "the watch was lost; trying again");
+                }
+                None => return WatchError::Deleted(self.name.clone()),
+            }
+        }
+    }
+
+    /// The campaign.
+    pub fn campaign(&self) -> Option<Arc<BenchmarkCampaign>> {
+        self.campaigns.find(|campaign| campaign.name_any() == self.name)
+    }
+
+    /// Other campaigns of the namespace.
+    pub fn others(&self) -> Vec<Arc<BenchmarkCampaign>> {
+        self.campaigns.state_filter(|campaign| campaign.name_any() != self.name)
+    }
+
+    /// The campaign's runs, in the order in which they began.
+    pub fn runs(&self) -> Vec<Arc<BenchmarkRun>> {
+        let mut runs = self.runs.state();
+        runs.sort_by_key(|run| run.spec.epoch);
+        runs
+    }
+
+    /// What the load generators of the present run say; nothing where there is none, or where their logs may not be read.
+    pub async fn live(&self, campaign: &BenchmarkCampaign) -> Option<Live> {
+        let attempt = campaign.status.as_ref()?.progress.as_ref()?.current_run.clone()?;
+        let selector = format!("{}={},{}={}", labels::CAMPAIGN, self.name, labels::COMPONENT, Component::Load.name());
+        let pods = self.pods.list(&ListParams::default().labels(&selector)).await.ok()?;
+        let of_attempt = pods.items.into_iter().filter(|pod| {
+            let path = pod.annotations().get(labels::ATTEMPT);
+            let is_running = pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running");
+            is_running && path.is_some_and(|path| path.starts_with(&attempt))
+        });
+        let mut steps = Vec::new();
+        for pod in of_attempt {
+            let parameters = LogParams { tail_lines: Some(LAST_LINES), ..LogParams::default() };
+            let Ok(log) = self.pods.logs(&pod.name_any(), &parameters).await else { continue };
+            steps.extend(log.lines().rev().find_map(|line| serde_json::from_str::<Step>(line).ok()));
+        }
+        Some(Live { attempt, step: steps.into_iter().reduce(together)? })
+    }
+}
+
+const MOST_MISSES: u32 = 5;
+/// Logs go between the steps to the same stream of a pod.
+const LAST_LINES: i64 = 10;
+
+/// What several load generators of one run do together.
+fn together(one: Step, other: Step) -> Step {
+    match (one, other) {
+        (
+            Step::Load { done, failed, in_flight, total, output_tokens_per_s, ttft_mean_ms },
+            Step::Load {
+                done: more_done,
+                failed: more_failed,
+                in_flight: more_in_flight,
+                total: more,
+                output_tokens_per_s: more_tokens,
+                ttft_mean_ms: other_ttft,
+            },
+        ) => Step::Load {
+            done: done + more_done,
+            failed: failed + more_failed,
+            in_flight: in_flight + more_in_flight,
+            total: total + more,
+            output_tokens_per_s: output_tokens_per_s + more_tokens,
+            ttft_mean_ms: match (ttft_mean_ms, other_ttft) {
+                (Some(one), Some(other)) => Some(f64::midpoint(one, other)),
+                (one, other) => one.or(other),
+            },
+        },
+        (load @ Step::Load { .. }, _) | (_, load @ Step::Load { .. }) => load,
+        (first, _) => first,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(done: u64, ttft_mean_ms: Option<f64>) -> Step {
+        Step::Load { done, failed: 0, in_flight: 1, total: 10, output_tokens_per_s: 50.0, ttft_mean_ms }
+    }
+
+    #[test]
+    fn several_load_generators_are_told_as_one() {
+        let expected = Step::Load {
+            done: 5,
+            failed: 0,
+            in_flight: 2,
+            total: 20,
+            output_tokens_per_s: 100.0,
+            ttft_mean_ms: Some(30.0),
+        };
+        assert_eq!(together(load(2, Some(20.0)), load(3, Some(40.0))), expected);
+        assert_eq!(together(Step::Preparing, load(3, None)), load(3, None));
+    }
+}
