@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""Reduces `vllm bench serve --save-detailed` files to what the fit needs: extract.py FILE.json... > data/NAME.json
+"""Reduces `vllm bench serve --save-detailed` files to what the fit needs: extract.py SOURCE FILE.json... > data/NAME.json
+
+SOURCE says how they were measured.
 
 Each file becomes a point: its load, and of each request when it was sent, its time to the first token and its whole
 latency. Of the gaps between tokens, which are most of a file, the pooled percentiles stay.
@@ -45,11 +47,10 @@ def point(path):
 
 
 def main():
-    points = sorted((point(path) for path in sys.argv[1:]), key=lambda p: (p["concurrency"], p["inputTokens"]))
+    source, *paths = sys.argv[1:]
+    points = sorted((point(path) for path in paths), key=lambda p: (p["concurrency"], p["inputTokens"]))
     lines = ",\n".join(json.dumps(p) for p in points)
-    print('{"source": "vllm bench serve, vLLM 0.25.1, one H200, 8B Llama shape, dummy weights, CUDA graphs, '
-          'max-num-seqs 128, random prompts, ignore_eos", "maxNumSeqs": 128, "maxNumBatchedTokens": 8192,\n"points": [\n'
-          f"{lines}\n]}}")
+    print(f'{{"source": {json.dumps(source)}, "maxNumSeqs": 128, "maxNumBatchedTokens": 8192,\n"points": [\n{lines}\n]}}')
 
 
 if __name__ == "__main__":

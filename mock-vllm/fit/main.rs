@@ -4,7 +4,8 @@
 //! the coefficients of all points together, which the profile takes over, and of each fold, which leaves one point
 //! out and predicts it. The cost is the mean squared logarithm of simulated to measured; starting points and the
 //! number of evaluations are fixed, so the same data give the same coefficients. `H100Nvl` follows from it and from
-//! published ratios.
+//! published ratios. `-- predict` fits nothing: it prints what the profile as it stands gives for every measured point,
+//! those of a model among them that no fit has seen.
 
 mod publication;
 mod simplex;
@@ -14,9 +15,12 @@ use std::path::Path;
 use anyhow::Context;
 use teebench_mock_vllm::engine::EngineConfig;
 use teebench_mock_vllm::fit::{Coefficients, ErrorSummary, Fold, MeasuredPoints, Point, Residuals};
-use teebench_mock_vllm::profile::{ModelShape, ModelSize};
+use teebench_mock_vllm::profile::{ModelShape, ModelSize, Profile};
 
-const DATA: &str = include_str!("data/h200-8b.json");
+/// What the profile is fitted to.
+const FITTED: (ModelSize, &str) = (ModelSize::B8, include_str!("data/h200-8b.json"));
+/// What was measured of another model, which the profile predicts by its shape alone.
+const UNSEEN: (ModelSize, &str) = (ModelSize::B1, include_str!("data/h200-1b.json"));
 
 /// Evaluations of each of the two descents; the second starts anew from where the first ended.
 const EVALUATIONS: usize = 250;
@@ -33,8 +37,41 @@ const START: Coefficients = Coefficients {
 };
 
 fn main() -> anyhow::Result<()> {
-    let measured: MeasuredPoints = serde_json::from_str(DATA).context("fit/data/h200-8b.json does not read")?;
-    let (config, shape) = (measured.config(), ModelSize::B8.shape());
+    if std::env::args().nth(1).as_deref() == Some("predict") {
+        return [FITTED, UNSEEN].into_iter().try_for_each(|(size, data)| predict(size, data));
+    }
+    let (size, data) = FITTED;
+    let residuals = residuals(size, data)?;
+    print(&residuals);
+    let (cost, confidential) = publication::solve(&residuals.coefficients)?;
+    println!("H100Nvl: {cost:#?}\n{confidential:#?}");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fit/residuals-h200.json");
+    let text = serde_json::to_string_pretty(&residuals)? + "\n";
+    std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Prints what the profile gives for every point of a model: for other sizes than the fitted one, scaled by their shape.
+fn predict(size: ModelSize, data: &str) -> anyhow::Result<()> {
+    let measured: MeasuredPoints = serde_json::from_str(data).context("the measurements do not read")?;
+    let cost = Profile::H200.figures().of_model(size).step_cost(false);
+    println!("profile H200, {size:?}");
+    let mut errors = Vec::new();
+    for point in &measured.points {
+        let predicted = point.simulated(measured.config(), cost).context("the engine does not take a point")?;
+        for ((name, measured), (_, predicted)) in point.measured().named().into_iter().zip(predicted.named()) {
+            let error = predicted / measured - 1.0;
+            println!("{:<16} {name:<12} {measured:>10.2} {predicted:>10.2} {:>7.1}%", point.name(), error * 100.0);
+            errors.push(error);
+        }
+    }
+    print_summary(&ErrorSummary::of(&errors));
+    Ok(())
+}
+
+/// The fit to all points, and each point predicted by the others.
+fn residuals(size: ModelSize, data: &str) -> anyhow::Result<Residuals> {
+    let measured: MeasuredPoints = serde_json::from_str(data).context("the measurements do not read")?;
+    let (config, shape) = (measured.config(), size.shape());
     let points: Vec<&Point> = measured.points.iter().collect();
     let mut folds = Vec::new();
     for left_out in 0..points.len() {
@@ -44,18 +81,12 @@ fn main() -> anyhow::Result<()> {
         folds.push(Fold::predict(point, coefficients, config, &shape).context("the engine does not take a point")?);
     }
     let errors: Vec<f64> = folds.iter().flat_map(Fold::errors).map(|(_, error)| error).collect();
-    let residuals = Residuals {
+    Ok(Residuals {
         source: measured.source.clone(),
         coefficients: fit(config, &shape, &points),
         folds,
         summary: ErrorSummary::of(&errors),
-    };
-    print(&residuals);
-    let (cost, confidential) = publication::solve(&residuals.coefficients)?;
-    println!("H100Nvl: {cost:#?}\n{confidential:#?}");
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fit/residuals-h200.json");
-    let text = serde_json::to_string_pretty(&residuals)? + "\n";
-    std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+    })
 }
 
 /// The coefficients that meet `points` best.
@@ -141,11 +172,15 @@ fn print(residuals: &Residuals) {
             println!("{:<16} {name:<12} {measured:>10.2} {predicted:>10.2} {:>7.1}%", fold.left_out, error * 100.0);
         }
     }
-    let ErrorSummary { errors, above, median, p90, sign_test_p } = residuals.summary;
+    print_summary(&residuals.summary);
+    println!("{:#?}", residuals.coefficients);
+}
+
+fn print_summary(summary: &ErrorSummary) {
+    let ErrorSummary { errors, above, median, p90, sign_test_p } = *summary;
     println!(
         "median {:.1} %, 90th percentile {:.1} %, {above} of {errors} above (sign test p = {sign_test_p:.2})",
         median * 100.0,
         p90 * 100.0
     );
-    println!("{:#?}", residuals.coefficients);
 }
