@@ -5,6 +5,7 @@ pub mod campaign;
 mod causes;
 pub mod conditions;
 pub mod files;
+pub mod parity;
 pub mod plan;
 pub mod policy;
 pub mod run;

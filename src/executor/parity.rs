@@ -1,10 +1,11 @@
 //! Arm parity at a boot: what differs between the arms' servers, and whether that breaks the comparison.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use teebench_api::{
     campaign::{Factor, ParityDifference},
-    files::evidence::{Environment, GpuIdentity},
+    files::evidence::Environment,
+    parity::{self, PROPERTIES, ParityKind},
 };
 
 /// What is compared of one server.
@@ -31,49 +32,41 @@ pub struct Parity {
     pub listed: Vec<String>,
 }
 
-/// What is compared: its name, the difference that may be allowed (none where the factor explains it), and how it is read.
-type Fact = (&'static str, Option<ParityDifference>, fn(&ServerFacts) -> String);
+impl ServerFacts {
+    fn of_table(&self) -> parity::ServerFacts<'_> {
+        parity::ServerFacts {
+            engine: self.engine.as_deref(),
+            num_gpu_blocks: self.num_gpu_blocks,
+            flags_sha256: Some(&self.flags_sha256),
+            // All arms of a boot have the same: a model is downloaded, or given by `--model`, once for all of them.
+            weights: None,
+            environment: &self.environment,
+        }
+    }
+}
 
-/// Compares the arms. Every fact is compared as the set of values found on an arm's servers.
+/// Compares the arms. Every property is compared as the set of values found on an arm's servers; one that a server does
+/// not tell is unknown, which equals nothing else.
 pub fn compare(servers: &[ServerFacts], factor: Factor, allow: &[ParityDifference]) -> Parity {
     let mut parity = Parity::default();
-    let facts: [Fact; 14] = [
-        ("GPU product, count and memory", Some(ParityDifference::GpuProduct), gpu_product),
-        ("engine version", Some(ParityDifference::Image), |server| shown(server.engine.as_ref())),
-        ("engine settings", Some(ParityDifference::Flags), |server| server.flags_sha256[..12].to_owned()),
-        ("enforced power limit", Some(ParityDifference::PowerLimit), power_limit),
-        ("KV blocks", Some(ParityDifference::KvBlocks), |server| shown(server.num_gpu_blocks.as_ref())),
-        ("kernel", None, |server| shown(server.environment.kernel.as_ref())),
-        ("operating system", None, |server| shown(server.environment.os.as_ref())),
-        ("CPU", None, cpu),
-        ("memory", None, |server| shown(server.environment.memory_mib.map(|mib| format!("{mib} MiB")).as_ref())),
-        ("VBIOS", None, |server| of_gpus(server, |gpu| shown(gpu.vbios_version.as_ref()))),
-        ("limits of the GPU's clocks", None, |server| of_gpus(server, clock_limits)),
-        ("driver", None, |server| shown(server.environment.driver_version.as_ref())),
-        ("CUDA version", None, |server| shown(server.environment.cuda_version.as_ref())),
-        ("OpenSSL version", None, |server| shown(server.environment.openssl_version.as_ref())),
-    ];
-    for (name, difference, fact) in facts {
-        let mut by_arm: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for property in PROPERTIES {
+        let mut by_arm: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
         for server in servers {
-            let values = by_arm.entry(&server.arm).or_default();
-            let value = fact(server);
-            if !values.contains(&value) {
-                values.push(value);
-                values.sort();
-            }
+            let value = (property.read)(&server.of_table()).unwrap_or_else(|| "unknown".to_owned());
+            by_arm.entry(&server.arm).or_default().insert(value);
         }
-        let mut distinct: Vec<&Vec<String>> = by_arm.values().collect();
-        distinct.sort();
-        distinct.dedup();
-        if distinct.len() < 2 {
+        if by_arm.values().collect::<BTreeSet<_>>().len() < 2 {
             continue;
         }
-        let shown: Vec<String> =
-            by_arm.iter().map(|(arm, values)| format!("{arm} has {}", values.join(" and "))).collect();
-        let sentence = format!("{name}: {}", shown.join(", "));
-        match difference {
-            Some(difference) if !factor.explains(difference) && !allow.contains(&difference) => {
+        let shown: Vec<String> = by_arm
+            .iter()
+            .map(|(arm, values)| {
+                format!("{arm} has {}", values.iter().map(String::as_str).collect::<Vec<_>>().join(" and "))
+            })
+            .collect();
+        let sentence = format!("{}: {}", property.name, shown.join(", "));
+        match (property.breaks, property.kind(factor, allow)) {
+            (Some(difference), ParityKind::Breaks) => {
                 parity.broken.push(format!("{sentence}; make them equal or allow {difference:?} in spec.parity.allow"));
             }
             _ => parity.listed.push(sentence),
@@ -82,47 +75,12 @@ pub fn compare(servers: &[ServerFacts], factor: Factor, allow: &[ParityDifferenc
     parity
 }
 
-fn gpu_product(server: &ServerFacts) -> String {
-    let mut gpus: Vec<String> = server
-        .environment
-        .gpus
-        .iter()
-        .map(|gpu| format!("{} with {}", gpu.name, gpu.memory_total_mib.map_or("?".into(), |mib| format!("{mib} MiB"))))
-        .collect();
-    gpus.sort();
-    if gpus.is_empty() { "none".to_owned() } else { gpus.join(" + ") }
-}
-
-fn power_limit(server: &ServerFacts) -> String {
-    of_gpus(server, |gpu| gpu.power_limit_mw.map_or("unknown".into(), |limit| format!("{} W", limit / 1000)))
-}
-
-fn clock_limits(gpu: &GpuIdentity) -> String {
-    let mhz = |clock: Option<u32>| clock.map_or_else(|| "unknown".to_owned(), |mhz| format!("{mhz} MHz"));
-    format!("graphics {}, memory {}", mhz(gpu.clock_graphics_max_mhz), mhz(gpu.clock_memory_max_mhz))
-}
-
-fn cpu(server: &ServerFacts) -> String {
-    let Environment { cpu_model, cpu_count, .. } = &server.environment;
-    format!("{} with {} CPUs", shown(cpu_model.as_ref()), shown(cpu_count.as_ref()))
-}
-
-/// What a server's GPUs have of something, each value once.
-fn of_gpus(server: &ServerFacts, fact: fn(&GpuIdentity) -> String) -> String {
-    let mut values: Vec<String> = server.environment.gpus.iter().map(fact).collect();
-    values.sort();
-    values.dedup();
-    values.join(" and ")
-}
-
-fn shown<T: ToString>(value: Option<&T>) -> String {
-    value.map_or_else(|| "unknown".to_owned(), ToString::to_string)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
     use rstest::rstest;
+    use teebench_api::files::evidence::GpuIdentity;
+
+    use super::*;
 
     fn server(arm: &str) -> ServerFacts {
         ServerFacts {

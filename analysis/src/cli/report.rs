@@ -183,9 +183,16 @@ fn llm_d(campaigns: &[Campaign], out: Option<&Path>) -> anyhow::Result<ExitCode>
     Ok(ExitCode::SUCCESS)
 }
 
+/// Makes the directory that a file is to lie in.
+fn within_directory(file: &Path) -> std::io::Result<()> {
+    file.parent().filter(|directory| !directory.as_os_str().is_empty()).map_or(Ok(()), fs::create_dir_all)
+}
+
 fn write(out: Option<&Path>, text: &str) -> anyhow::Result<()> {
     match out {
-        Some(path) => fs::write(path, text).with_context(|| format!("{}: cannot write the report", path.display())),
+        Some(path) => within_directory(path)
+            .and_then(|()| fs::write(path, text))
+            .with_context(|| format!("{}: cannot write the report", path.display())),
         None => std::io::stdout().lock().write_all(text.as_bytes()).context("cannot write to standard output"),
     }
 }

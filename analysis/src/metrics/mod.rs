@@ -2,6 +2,7 @@
 
 mod distribution;
 pub mod growth;
+pub mod lock_step;
 pub mod measure;
 mod quick;
 mod run;

@@ -15,6 +15,7 @@ use super::{
     Measure,
     distribution::{Measured, absent, describe},
     growth::{Growth, growth},
+    lock_step::lock_step,
 };
 use crate::read::bench::{BenchFile, Details};
 
@@ -35,6 +36,8 @@ pub struct RunMetrics {
     pub duration_s: f64,
     /// The run's course, of an open loop with enough requests.
     pub growth: Option<Growth>,
+    /// Whether its requests ran in lock-step, of a closed loop with enough requests.
+    pub lock_step: Option<bool>,
 }
 
 impl RunMetrics {
@@ -104,6 +107,10 @@ pub fn bench_metrics(bench: &BenchFile, slo: Option<&Slo>) -> RunMetrics {
         metrics.growth = (bench.request_rate.is_some() && bench.max_concurrency.is_none())
             .then(|| growth(&requests.courses))
             .flatten();
+        metrics.lock_step = bench.max_concurrency.and_then(|most| {
+            let starts: Vec<f64> = requests.courses.iter().map(|(start, _)| *start).collect();
+            lock_step(&starts, usize::try_from(most).ok()?)
+        });
         metrics.record(requests.latencies());
     } else {
         let reason = "the result file has no figures per request (--save-detailed)";

@@ -44,9 +44,7 @@ pub(super) fn read(root: &Path, files: &[PathBuf]) -> Result<Option<Tree>, ReadE
         match read_benches(path) {
             Ok(results) => {
                 for bench in results {
-                    if let Err(error) = add(&mut conditions, path, bench) {
-                        bad.push(Fault::of(path, &error));
-                    }
+                    bad.extend(add(&mut conditions, path, bench));
                 }
             }
             Err(error) => bad.push(Fault::of(path, &error)),
@@ -64,7 +62,8 @@ pub(super) fn read(root: &Path, files: &[PathBuf]) -> Result<Option<Tree>, ReadE
     Ok(Some(Tree { root: root.to_owned(), layout: Layout::Plain, experiments, bad, notes: Vec::new() }))
 }
 
-fn add(conditions: &mut Vec<Condition>, path: &Path, bench: BenchFile) -> Result<(), ReadError> {
+/// Adds a result to its condition and gives what is wrong with its power files.
+fn add(conditions: &mut Vec<Condition>, path: &Path, bench: BenchFile) -> Vec<Fault> {
     let name = condition_name(&bench);
     let tee = match bench.account.tee_mode.as_deref() {
         Some("tee_on") => Tee::Enabled,
@@ -79,8 +78,9 @@ fn add(conditions: &mut Vec<Condition>, path: &Path, bench: BenchFile) -> Result
     let taken = |repetition: u32| runs.iter().any(|run: &Run| run.tee == tee && run.repetition == repetition);
     let repetition = bench.account.repetition.filter(|number| !taken(*number));
     let repetition = repetition.or_else(|| (1..).find(|number| !taken(*number))).unwrap_or(1);
-    runs.push(Run::new(tee, repetition, path, bench)?);
-    Ok(())
+    let (run, faults) = Run::new(tee, repetition, path, bench);
+    runs.push(run);
+    faults
 }
 
 fn condition_name(bench: &BenchFile) -> String {

@@ -5,14 +5,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use jiff::civil::DateTime;
 use teebench_api::campaign::Tee;
 
+use super::tree::Fault;
 use crate::{
     metrics::{RunMetrics, bench_metrics},
     read::{
-        ReadError,
         bench::{BenchFile, Details},
-        power::PowerFile,
+        power::{PowerFile, seconds},
         read_power,
     },
     stats::numpy,
@@ -23,6 +24,13 @@ const POWER_ENDINGS: [&str; 2] = ["_power_metrics.csv", "_power_metrics_GPU.csv"
 
 /// Ending of a CPU's power file.
 const CPU_ENDING: &str = "_power_metrics_CPU.csv";
+
+/// Seconds by which a power file may miss its run before it is said to be of another time: clocks of two machines differ
+/// by less, time zones by more.
+const CLOCK_PATIENCE_S: f64 = 1200.0;
+
+/// Timestamps before this second of the Unix epoch, in the year 2001, count from a start of their own.
+const LEAST_EPOCH_S: f64 = 1e9;
 
 /// One repetition.
 #[derive(Clone, Debug)]
@@ -70,15 +78,18 @@ pub struct PerRequest {
 
 impl Run {
     /// Puts a run together from a result that was read from `path`, and reads the power files beside it.
-    pub(super) fn new(tee: Tee, repetition: u32, path: &Path, mut bench: BenchFile) -> Result<Self, ReadError> {
+    /// A power file that cannot be used leaves the run without energy, and is beside it with what is wrong.
+    pub(super) fn new(tee: Tee, repetition: u32, path: &Path, mut bench: BenchFile) -> (Self, Vec<Fault>) {
         let metrics = bench_metrics(&bench, None);
         let inputs = bench.account.input_tokens.take();
         let per_request = bench.details.take().and_then(|details| PerRequest::of(&details, inputs.as_deref()));
         let power_path = POWER_ENDINGS.iter().map(|ending| beside(path, ending)).find(|path| path.is_file());
         let cpu_path = Some(beside(path, CPU_ENDING)).filter(|path| path.is_file());
-        let power = power_path.as_deref().map(read_power).transpose()?;
-        let cpu_power = cpu_path.as_deref().map(read_power).transpose()?;
-        Ok(Self {
+        let mut faults = Vec::new();
+        let mut read = |path: &Path| read_power(path).map_err(|error| faults.push(Fault::of(path, &error))).ok();
+        let power = power_path.as_deref().and_then(&mut read);
+        let cpu_power = cpu_path.as_deref().and_then(&mut read);
+        let run = Self {
             tee,
             repetition,
             path: path.to_owned(),
@@ -88,6 +99,33 @@ impl Run {
             per_request,
             power,
             cpu_power,
+        };
+        (run, faults)
+    }
+
+    /// What a reader must know of the run beside its figures.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if self.bench.completed == 0 {
+            notes.push("no request completed: rates are zero, and there are no latencies".to_owned());
+        }
+        match self.energy_joules() {
+            Err(reason) => notes.push(format!("no energy: {reason}")),
+            Ok(_) => notes.extend(self.other_clock()),
+        }
+        notes
+    }
+
+    /// Said of a power file that neither begins before the run's end nor ends after its beginning.
+    fn other_clock(&self) -> Option<String> {
+        let end = DateTime::strptime("%Y%m%d-%H%M%S", self.bench.account.date.as_deref()?).ok()?;
+        let end_s = seconds(end)?;
+        let (first_s, last_s) = self.power.as_ref()?.times_s().filter(|(first, _)| *first > LEAST_EPOCH_S)?;
+        let apart = (first_s - end_s).max(end_s - self.bench.duration - last_s);
+        (apart > CLOCK_PATIENCE_S).then(|| {
+            format!(
+                "the power file lies {apart:.0} s outside the run: another clock or time zone, or another run's file"
+            )
         })
     }
 
@@ -97,7 +135,10 @@ impl Run {
     /// # Errors
     /// Why there is none.
     pub fn energy_joules(&self) -> Result<f64, String> {
-        let power = self.power.as_ref().ok_or("no power file beside the result file")?;
+        let power = self.power.as_ref().ok_or_else(|| {
+            let gpu_file = POWER_ENDINGS.iter().any(|ending| self.power_paths.contains(&beside(&self.path, ending)));
+            if gpu_file { "its power file cannot be used" } else { "no power file beside the result file" }
+        })?;
         // At one row a second the first and last rows may lie a second inside the run.
         if power.span_s() + 2.0 < self.bench.duration {
             return Err(format!(
@@ -108,6 +149,11 @@ impl Run {
         }
         power.energy_joules().ok_or_else(|| "the power file has no power values".to_owned())
     }
+}
+
+/// The power files that a result file may have beside it.
+pub(super) fn power_files_of(path: &Path) -> impl Iterator<Item = PathBuf> {
+    POWER_ENDINGS.into_iter().chain([CPU_ENDING]).map(|ending| beside(path, ending))
 }
 
 /// The file beside a result file with another ending.

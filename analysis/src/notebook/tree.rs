@@ -13,7 +13,7 @@ use teebench_api::campaign::Tee;
 use super::{
     names::{Kind, Label, Order},
     plain,
-    run::Run,
+    run::{Run, power_files_of},
 };
 use crate::read::{ReadError, read_bench, subdirectories};
 
@@ -154,34 +154,34 @@ impl Tree {
         let mut runs = Vec::new();
         for (directory, tee) in modes {
             let files = repetitions(directory)?;
-            let read: Vec<Result<Run, Fault>> = files
+            let read: Vec<Result<(Run, Vec<Fault>), Fault>> = files
                 .par_iter()
                 .map(|(repetition, path)| {
-                    read_bench(path)
-                        .and_then(|bench| Run::new(*tee, *repetition, path, bench))
-                        .map_err(|error| Fault::of(path, &error))
+                    let bench = read_bench(path).map_err(|error| Fault::of(path, &error))?;
+                    Ok(Run::new(*tee, *repetition, path, bench))
                 })
                 .collect();
             for run in read {
                 match run {
-                    Ok(run) => runs.push(run),
+                    Ok((run, faults)) => {
+                        let notes = run.notes().into_iter().map(|reason| Fault { path: run.path.clone(), reason });
+                        self.notes.extend(notes);
+                        runs.push(run);
+                        self.bad.extend(faults);
+                    }
                     Err(fault) => self.bad.push(fault),
                 }
             }
-            self.power_notes(directory, *tee, &runs)?;
+            self.orphans(directory, &files)?;
         }
         self.mode_notes(condition, &runs, kind);
         Ok(runs)
     }
 
-    fn power_notes(&mut self, directory: &Path, tee: Tee, runs: &[Run]) -> Result<(), ReadError> {
+    /// Power files that no result file, a bad one either, has beside it.
+    fn orphans(&mut self, directory: &Path, results: &[(u32, PathBuf)]) -> Result<(), ReadError> {
         let mut orphans = csv_files(directory)?;
-        for run in runs.iter().filter(|run| run.tee == tee) {
-            orphans.retain(|path| !run.power_paths.contains(path));
-            if let Err(reason) = run.energy_joules() {
-                self.notes.push(Fault { path: run.path.clone(), reason: format!("no energy: {reason}") });
-            }
-        }
+        orphans.retain(|path| !results.iter().any(|(_, result)| power_files_of(result).any(|known| known == *path)));
         let reason = "a power file that belongs to no result file";
         self.notes.extend(orphans.into_iter().map(|path| Fault { path, reason: reason.to_owned() }));
         Ok(())

@@ -8,6 +8,7 @@ mod cell;
 
 use std::{fs, path::Path};
 
+pub use self::cell::seconds;
 use self::cell::{blank, moment, number};
 use super::ReadError;
 
@@ -50,9 +51,14 @@ impl PowerFile {
     /// From the first sample of any device to the last, in seconds.
     #[must_use]
     pub fn span_s(&self) -> f64 {
+        self.times_s().map_or(0.0, |(first, last)| last - first)
+    }
+
+    /// First and last sample of any device, in seconds on the file's own clock; `None` without a sample.
+    #[must_use]
+    pub fn times_s(&self) -> Option<(f64, f64)> {
         let times = || self.devices.iter().flat_map(|device| &device.samples).map(|sample| sample.at_s);
-        let span = times().fold(f64::NEG_INFINITY, f64::max) - times().fold(f64::INFINITY, f64::min);
-        span.max(0.0)
+        Some((times().min_by(f64::total_cmp)?, times().max_by(f64::total_cmp)?))
     }
 
     /// Energy of all devices in joules: trapezoids of power over the file's own timestamps. `None` where a device has

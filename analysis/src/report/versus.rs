@@ -46,6 +46,9 @@ fn one(summary: &Summary, versus: &Versus, style: Style) -> String {
     for effect in &versus.effects {
         let _ = writeln!(out, "{item}{}", changed_effect(effect));
     }
+    for caution in &versus.cautions {
+        let _ = writeln!(out, "{item}caution: {caution}");
+    }
     for reason in &versus.not_compared {
         let _ = writeln!(out, "{item}not compared: {reason}");
     }

@@ -10,13 +10,29 @@ pub enum Observations {
     /// (numerator, denominator) of the same block, each with the boots it ran on. Pairs of the same boots are averaged
     /// when there are several boots, as the boot is then what is replicated.
     Paired(Vec<Pair>),
-    /// The two sides did not run interleaved.
+    /// The two sides did not run interleaved. Runs of one boot are averaged where a side has several boots.
     Unpaired {
-        /// Values of the numerator's runs.
-        numerator: Vec<f64>,
-        /// Values of the denominator's runs.
-        denominator: Vec<f64>,
+        /// The numerator's runs.
+        numerator: Vec<Single>,
+        /// The denominator's runs.
+        denominator: Vec<Single>,
     },
+}
+
+/// A run without a partner.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Single {
+    /// Its value.
+    pub value: f64,
+    /// Names the boot that it ran on: equal for runs of the same boot.
+    pub boot: u64,
+}
+
+impl Single {
+    /// Values each of which is a unit of its own.
+    pub fn independent(values: &[f64]) -> Vec<Self> {
+        (0..).zip(values).map(|(boot, &value)| Self { value, boot }).collect()
+    }
 }
 
 /// Two runs of the same block.
@@ -62,7 +78,7 @@ impl Margin {
 pub struct Effect {
     /// Whether runs of the same block were paired.
     pub paired: bool,
-    /// Independent units: pairs, or boots when pairs share some, or the smaller side's runs when not paired.
+    /// Independent units: pairs, or boots when pairs share some; when not paired, the smaller side's runs or boots.
     pub n: usize,
     /// Geometric mean ratio.
     pub ratio: f64,
@@ -145,7 +161,8 @@ fn paired(pairs: &[Pair], options: Options<'_>) -> Result<Effect, EffectError> {
     let top = logarithms(&numerator)?;
     let bottom = logarithms(&denominator)?;
     let differences: Vec<f64> = top.iter().zip(&bottom).map(|(top, bottom)| top - bottom).collect();
-    let units = by_boots(pairs, &differences);
+    let boots: Vec<u64> = pairs.iter().map(|pair| pair.boots).collect();
+    let units = by_boots(&boots, &differences);
     let estimate = mean_interval(&units);
     let p = sign_flip(&units, options.seed).map(PValue::SignFlip).filter(|_| units.len() > 1);
     let equivalence_p = estimate.map(|estimate| two_one_sided(&estimate, options.margin.on_logarithms()));
@@ -163,13 +180,18 @@ fn paired(pairs: &[Pair], options: Options<'_>) -> Result<Effect, EffectError> {
     })
 }
 
-fn unpaired(numerator: &[f64], denominator: &[f64], options: Options<'_>) -> Result<Effect, EffectError> {
-    let (top, bottom) = (logarithms(numerator)?, logarithms(denominator)?);
+fn unpaired(numerator: &[Single], denominator: &[Single], options: Options<'_>) -> Result<Effect, EffectError> {
+    let values = |side: &[Single]| side.iter().map(|run| run.value).collect::<Vec<_>>();
+    let units = |side: &[Single]| {
+        let boots: Vec<u64> = side.iter().map(|run| run.boot).collect();
+        Ok(by_boots(&boots, &logarithms(&values(side))?))
+    };
+    let (top, bottom) = (units(numerator)?, units(denominator)?);
     let estimate = welch(&top, &bottom);
     let p = estimate.map(|estimate| PValue::Welch(estimate.p));
     let equivalence_p = estimate.map(|estimate| two_one_sided(&estimate, options.margin.on_logarithms()));
     let (top_mean, bottom_mean) = super::mean(&top).zip(super::mean(&bottom)).ok_or(EffectError::Empty)?;
-    let n = numerator.len().min(denominator.len());
+    let n = top.len().min(bottom.len());
     Ok(Effect {
         paired: false,
         n,
@@ -178,32 +200,28 @@ fn unpaired(numerator: &[f64], denominator: &[f64], options: Options<'_>) -> Res
         bootstrap: options.bootstrap.of_difference(&top, &bottom).map(ratio),
         p,
         equivalence_p,
-        cliffs_delta: cliffs_delta(numerator, denominator).ok_or(EffectError::Empty)?,
+        cliffs_delta: cliffs_delta(&values(numerator), &values(denominator)).ok_or(EffectError::Empty)?,
         verdict: verdict(estimate.as_ref(), p, equivalence_p, n >= MINIMUM_UNPAIRED),
     })
 }
 
-/// Mean difference of each set of boots, in the order in which boots first appear. With a single set of boots the pairs
-/// themselves are the units: boots are then not replicated, which the caller says.
-fn by_boots(pairs: &[Pair], differences: &[f64]) -> Vec<f64> {
-    let mut boots: Vec<u64> = Vec::new();
-    for pair in pairs {
-        if !boots.contains(&pair.boots) {
-            boots.push(pair.boots);
+/// Mean of each boot's values, in the order in which boots first appear. With a single boot the values themselves are the
+/// units: boots are then not replicated, which the caller says.
+fn by_boots(boots: &[u64], values: &[f64]) -> Vec<f64> {
+    let mut known: Vec<u64> = Vec::new();
+    for boot in boots {
+        if !known.contains(boot) {
+            known.push(*boot);
         }
     }
-    if boots.len() < 2 {
-        return differences.to_vec();
+    if known.len() < 2 {
+        return values.to_vec();
     }
-    boots
+    known
         .iter()
         .filter_map(|boot| {
-            let of_boot: Vec<f64> = pairs
-                .iter()
-                .zip(differences)
-                .filter(|(pair, _)| pair.boots == *boot)
-                .map(|(_, difference)| *difference)
-                .collect();
+            let of_boot: Vec<f64> =
+                boots.iter().zip(values).filter(|(of, _)| *of == boot).map(|(_, value)| *value).collect();
             super::mean(&of_boot)
         })
         .collect()
@@ -282,12 +300,27 @@ mod tests {
                 .map(|(boots, (&numerator, denominator))| Pair { numerator, denominator, boots })
                 .collect(),
         );
-        let unpaired = Observations::Unpaired { numerator: slower.to_vec(), denominator: speeds.to_vec() };
+        let unpaired = Observations::Unpaired {
+            numerator: Single::independent(&slower),
+            denominator: Single::independent(&speeds),
+        };
         let width = |observations| {
             let interval = estimate(observations, options(&BOOTSTRAP)).unwrap().interval.unwrap();
             interval.high - interval.low
         };
         assert!(width(&unpaired) > 10.0 * width(&paired));
+    }
+
+    #[test]
+    fn unpaired_runs_of_one_boot_count_once_when_a_side_has_several_boots() {
+        let side = |factor: f64| -> Vec<Single> {
+            let values = [100.0, 101.0, 104.0, 105.0, 98.0, 99.0];
+            (0..).zip(values).map(|(index, value)| Single { value: factor * value, boot: index / 2 }).collect()
+        };
+        let observations = Observations::Unpaired { numerator: side(0.9), denominator: side(1.0) };
+        let effect = estimate(&observations, options(&BOOTSTRAP)).unwrap();
+        assert_eq!(effect.n, 3);
+        assert!((effect.ratio - 0.9).abs() < 1e-12);
     }
 
     #[test]

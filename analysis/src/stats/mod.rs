@@ -23,7 +23,7 @@ pub use self::{
     bootstrap::Bootstrap,
     center::{MedianInterval, mean, median, median_interval, sample_variance},
     cliff::cliffs_delta,
-    effect::{Effect, EffectError, Margin, Observations, Options, PValue, Verdict, estimate},
+    effect::{Effect, EffectError, Margin, Observations, Options, PValue, Single, Verdict, estimate},
     equivalence::two_one_sided,
     holm::holm,
     knee::{Knee, LoadLevel, knee, knee_ratio, least_within},

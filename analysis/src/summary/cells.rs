@@ -62,6 +62,7 @@ pub fn summarise_cell(cell: &CellRuns<'_>, arm: Option<&Arm>, servers: u32, rule
         metrics,
         overloaded_runs: count(overloaded),
         latency_growth: stats::median(&growth),
+        lock_step_runs: count(cell.runs.iter().filter(|run| run.metrics.lock_step == Some(true)).count()),
         drift: drift(&cell.runs),
     }
 }

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     metrics::Measure,
-    stats::{self, Effect, Observations, Options, PValue, effect::Pair},
+    stats::{self, Effect, Observations, Options, PValue, Single, effect::Pair},
 };
 
 /// The router that others are compared with: the first that takes servers in turn, directly or by policy; else the
@@ -136,8 +136,8 @@ fn observations(
     let value = |run: &CountedRun<'_>| run.metrics.values.get(&measure).copied();
     if pairs.is_empty() {
         return Observations::Unpaired {
-            numerator: numerator.runs.iter().filter_map(value).collect(),
-            denominator: denominator.runs.iter().filter_map(value).collect(),
+            numerator: singles(&numerator.runs, measure),
+            denominator: singles(&denominator.runs, measure),
         };
     }
     let boots = |(top, bottom): &(CountedRun<'_>, CountedRun<'_>)| {
@@ -158,6 +158,22 @@ fn observations(
             })
             .collect(),
     )
+}
+
+/// A cell's runs for an unpaired comparison, each with the boot that it ran on.
+pub fn singles(runs: &[CountedRun<'_>], measure: Measure) -> Vec<Single> {
+    let mut known = Vec::new();
+    runs.iter()
+        .filter_map(|run| {
+            let value = *run.metrics.values.get(&measure)?;
+            let boot = (run.source, run.file.boot, run.file.boot_generation);
+            let index = known.iter().position(|known| *known == boot).unwrap_or_else(|| {
+                known.push(boot);
+                known.len() - 1
+            });
+            Some(Single { value, boot: index as u64 })
+        })
+        .collect()
 }
 
 /// The effect on one metric; `None` when neither cell knows the metric at all.

@@ -18,13 +18,15 @@ mod sweeps;
 mod versus;
 
 pub(crate) use self::contrasts::baseline_router;
+pub use teebench_api::parity::ParityKind;
+
 pub use self::{
     build::{sources_by_group, summarise, summarise_by},
     format::{amount, number, percent_interval, signed_percent},
     headline::{comparison, headline_text},
     model::{
-        Answer, AnswerKind, ArmSummary, CampaignSummary, EvidenceCount, Note, NoteCode, Occupied, ParityKind,
-        ParityRow, ParityValues, ReasonCount, RunEntry, RunState, Source, Summary, ValidityCounts,
+        Answer, AnswerKind, ArmSummary, CampaignSummary, EvidenceCount, Note, NoteCode, Occupied, ParityRow,
+        ParityValues, ReasonCount, RunEntry, RunState, Source, Summary, ValidityCounts,
     },
     results::{
         Bounds, Cell, CellMoney, CellName, ConditionSummary, Contrast, ContrastKind, Cost, CostChange, Difference,

@@ -3,7 +3,7 @@
 use rust_decimal::Decimal;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use teebench_api::{campaign::Tee, files::evidence::EvidenceLevel};
+use teebench_api::{campaign::Tee, files::evidence::EvidenceLevel, parity::ParityKind};
 
 use super::{
     results::{CellName, ExperimentSummary},
@@ -192,20 +192,6 @@ pub struct ParityRow {
     pub differs: bool,
 }
 
-/// What a difference between arms means.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
-#[serde(rename_all = "snake_case")]
-pub enum ParityKind {
-    /// It breaks the comparison.
-    Breaks,
-    /// It would break the comparison, but the campaign allows it.
-    Allowed,
-    /// The factor explains it.
-    Explained,
-    /// It is listed, and that is all.
-    Listed,
-}
-
 /// One arm's values of a property; several when its servers differ.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
 pub struct ParityValues {
@@ -286,6 +272,8 @@ pub enum NoteCode {
     NotInterleaved,
     /// Arrivals outran completions.
     Overload,
+    /// Requests ran in waves.
+    LockStep,
     /// A metric is absent.
     Absent,
     /// Requests failed.

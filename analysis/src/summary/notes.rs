@@ -73,6 +73,7 @@ pub fn of_condition(plan: &Plan, condition: &Condition, cells: &[Cell], contrast
     notes.extend(few_pairs(contrasts));
     notes.extend(not_interleaved(contrasts));
     notes.extend(overload(cells));
+    notes.extend(lock_step(cells));
     notes.extend(absent(cells));
     notes.extend(failed_requests(cells));
     notes.extend(drift(cells));
@@ -133,6 +134,19 @@ fn overload(cells: &[Cell]) -> Option<Note> {
         number(growth)
     );
     Some(note(NoteCode::Overload, text))
+}
+
+fn lock_step(cells: &[Cell]) -> Option<Note> {
+    let waves: Vec<String> = cells
+        .iter()
+        .filter(|cell| cell.lock_step_runs > 0)
+        .map(|cell| format!("{} of {} on {}", cell.lock_step_runs, counted(cell.runs, "run"), cell.name))
+        .collect();
+    let text = format!(
+        "Lock-step: requests that take equally long start and end together, wave after wave ({}). Their time to first token is that of a whole wave's prompts, and their percentiles describe few waves rather than many requests.",
+        listed(&waves)
+    );
+    (!waves.is_empty()).then(|| note(NoteCode::LockStep, text))
 }
 
 fn absent(cells: &[Cell]) -> Vec<Note> {

@@ -75,6 +75,9 @@ pub struct Cell {
     pub overloaded_runs: u32,
     /// Median over runs of how much longer the last quarter's requests took than the first quarter's (open loop only).
     pub latency_growth: Option<f64>,
+    /// Runs whose requests ran in lock-step: in waves that start and end together (closed loop only).
+    #[serde(default)]
+    pub lock_step_runs: u32,
     /// Output throughput's trend over repetitions.
     pub drift: Option<Drift>,
 }

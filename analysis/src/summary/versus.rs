@@ -5,11 +5,13 @@ use std::collections::BTreeSet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use teebench_api::plan::Plan;
+use teebench_api::{campaign::Restart, plan::Plan};
 
 use super::{
-    Bounds, CampaignSummary, Cell, CellName, ConditionSummary, Contrast, ContrastKind, Difference, EffectSummary,
-    contrasts::figures, counted::Group,
+    Bounds, CampaignSummary, CellName, ConditionSummary, Contrast, ContrastKind, Difference, EffectSummary,
+    cells::{CellRuns, cell_runs},
+    contrasts::{figures, singles},
+    counted::{CountedRun, Group, counted, judge},
 };
 use crate::{
     metrics::Measure,
@@ -34,6 +36,9 @@ pub struct Versus {
     pub conditions: Vec<VersusCondition>,
     /// How the effect of the arms or routers itself changed.
     pub effects: Vec<ChangedEffect>,
+    /// What else a change may come from.
+    #[serde(default)]
+    pub cautions: Vec<String>,
     /// What is not compared, and why.
     pub not_compared: Vec<String>,
 }
@@ -123,6 +128,7 @@ fn one(before: Told<'_>, after: Told<'_>, later: usize, bootstrap: &Bootstrap) -
         );
     }
     let options = Options { margin: stats::Margin(after.1.equivalence_margin), seed: after.0.plan.seed, bootstrap };
+    let (earlier_runs, later_runs) = (counted(&judge(before.0)), counted(&judge(after.0)));
     for experiment in &after.1.experiments {
         let Some(known) = before.1.experiments.iter().find(|known| known.name == experiment.name) else {
             not_compared.push(format!("experiment {}: only the later campaign has it", experiment.name));
@@ -138,7 +144,12 @@ fn one(before: Told<'_>, after: Told<'_>, later: usize, bootstrap: &Bootstrap) -
                         other.load, condition.load
                     )),
                 Some(other) => {
-                    let cells = cells(other, condition, options, comparable);
+                    let cells = cells(
+                        &runs_of(&earlier_runs, &known.name, other),
+                        &runs_of(&later_runs, &experiment.name, condition),
+                        options,
+                        comparable,
+                    );
                     if cells.is_empty() {
                         not_compared.push(format!("{place}: no arm and router has valid runs in both"));
                     } else {
@@ -165,36 +176,62 @@ fn one(before: Told<'_>, after: Told<'_>, later: usize, bootstrap: &Bootstrap) -
         settings: settings(before.0.plan, after.0.plan),
         conditions,
         effects,
+        cautions: cautions(before, after),
         not_compared,
     }
 }
 
-fn cells(
-    before: &ConditionSummary,
-    after: &ConditionSummary,
-    options: Options<'_>,
-    comparable: bool,
-) -> Vec<VersusCell> {
-    let both =
-        after.cells.iter().filter_map(|cell| Some((before.cells.iter().find(|old| old.name == cell.name)?, cell)));
-    both.filter(|(old, new)| old.runs > 0 && new.runs > 0)
+/// Two campaigns differ in more than what changed on purpose: what the intervals leave out is told.
+fn cautions(before: Told<'_>, after: Told<'_>) -> Vec<String> {
+    let once: Vec<&str> = [("the earlier campaign", before), ("the later campaign", after)]
+        .into_iter()
+        .filter(|(_, (group, _))| group.plan.spec.engine.restart == Restart::Campaign)
+        .map(|(name, _)| name)
+        .collect();
+    if once.is_empty() {
+        return Vec::new();
+    }
+    vec![format!(
+        "servers were started once and kept through all repetitions in {}: a change may be that of another start, which no interval here has in it",
+        once.join(" and ")
+    )]
+}
+
+/// Runs of a condition by arm and router.
+fn runs_of<'a>(runs: &[CountedRun<'a>], experiment: &str, condition: &ConditionSummary) -> Vec<CellRuns<'a>> {
+    let named = |name: fn(&CellName) -> &String| {
+        let mut names: Vec<String> = Vec::new();
+        for cell in &condition.cells {
+            if !names.contains(name(&cell.name)) {
+                names.push(name(&cell.name).clone());
+            }
+        }
+        names
+    };
+    let (arms, routers) = (named(|cell| &cell.arm), named(|cell| &cell.router));
+    cell_runs(runs, experiment, &condition.slug, &arms, &routers)
+}
+
+fn cells(before: &[CellRuns<'_>], after: &[CellRuns<'_>], options: Options<'_>, comparable: bool) -> Vec<VersusCell> {
+    let both = after.iter().filter_map(|cell| Some((before.iter().find(|old| old.name == cell.name)?, cell)));
+    both.filter(|(old, new)| !old.runs.is_empty() && !new.runs.is_empty())
         .map(|(old, new)| VersusCell { name: new.name.clone(), effects: effects_of(old, new, options, comparable) })
         .collect()
 }
 
-fn effects_of(before: &Cell, after: &Cell, options: Options<'_>, comparable: bool) -> Vec<EffectSummary> {
-    let values = |cell: &Cell, measure| {
-        cell.metrics
-            .iter()
-            .find(|metric| metric.metric == measure)
-            .map(|metric| metric.values.clone())
-            .unwrap_or_default()
-    };
+/// A block has one run of each arm and router, so that a cell's units are its blocks, or boots where several of its runs
+/// share one.
+fn effects_of(
+    before: &CellRuns<'_>,
+    after: &CellRuns<'_>,
+    options: Options<'_>,
+    comparable: bool,
+) -> Vec<EffectSummary> {
     Measure::ALL
         .into_iter()
         .filter(|measure| measure.is_compared())
         .filter_map(|measure| {
-            let (numerator, denominator) = (values(after, measure), values(before, measure));
+            let (numerator, denominator) = (singles(&after.runs, measure), singles(&before.runs, measure));
             if numerator.is_empty() && denominator.is_empty() {
                 return None;
             }

@@ -19,7 +19,7 @@ use super::{
     run::Run,
     tree::{Condition, Experiment, Tree},
 };
-use crate::stats::{self, Bootstrap, Observations, Options, numpy};
+use crate::stats::{self, Bootstrap, Observations, Options, Single, numpy};
 
 /// The two states of the TEE, off first.
 const MODES: [Tee; 2] = [Tee::Disabled, Tee::Enabled];
@@ -191,7 +191,8 @@ fn median_with_interval(values: &[f64], unit: &'static str) -> Option<Figure> {
 /// What turning the TEE on changes, in percent of off, by the geometric means of runs that are not paired: nothing in
 /// the tree says which ran side by side.
 fn change_percent(off: &[f64], on: &[f64]) -> Option<Figure> {
-    let observations = Observations::Unpaired { numerator: on.to_vec(), denominator: off.to_vec() };
+    let observations =
+        Observations::Unpaired { numerator: Single::independent(on), denominator: Single::independent(off) };
     let options = Options { margin: stats::Margin::default(), seed: 0, bootstrap: &BOOTSTRAP };
     let effect = stats::estimate(&observations, options).ok()?;
     let percent = |ratio: f64| 100.0 * (ratio - 1.0);

@@ -26,6 +26,11 @@ pub(super) fn moment(cell: &str) -> Option<f64> {
         return Some(instant.as_duration().as_secs_f64());
     }
     let local: DateTime = cell.replacen('/', "-", 2).parse().ok()?;
+    seconds(local)
+}
+
+/// A local time as seconds on a clock without a zone; `None` far from this millennium.
+pub fn seconds(local: DateTime) -> Option<f64> {
     let instant = local.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp();
     Some(instant.as_duration().as_secs_f64())
 }

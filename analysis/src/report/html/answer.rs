@@ -60,7 +60,7 @@ fn comparisons(campaign: &CampaignSummary, kind: ContrastKind) -> Markup {
     let contrasts: Vec<&Contrast> =
         campaign.headline_condition().map(|condition| &condition.contrasts).into_iter().flatten().collect();
     html! {
-        div class="scroll" tabindex="0" role="region" aria-label="Changes with their 95 % intervals" {
+        div class="scroll" tabindex="0" role="group" aria-label="Changes with their 95 % intervals" {
             table class="compact" {
                 thead { tr {
                     th scope="col" { "95 % intervals" }

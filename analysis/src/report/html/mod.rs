@@ -19,7 +19,8 @@ use crate::{
 };
 
 const STYLE: &str = include_str!("style.css");
-const SCRIPT: &str = include_str!("sort.js");
+const SORT: &str = include_str!("sort.js");
+const PICTURES: &str = include_str!("pictures.js");
 
 /// The page. `sources` lead from each run to its files.
 #[must_use]
@@ -40,20 +41,22 @@ pub fn html(summary: &Summary, sources: &Sources) -> String {
             body {
                 a class="skip" href="#results" { "Skip to the results" }
                 @if summary.simulated {
-                    p class="banner" role="note" {
+                    aside class="banner" aria-label="Simulated" {
                         strong { "SIMULATED" } " — these figures come from a simulator of a vLLM server. Nothing was measured."
                     }
                 }
-                (versus::sections(summary))
-                @for (index, campaign) in summary.campaigns.iter().enumerate() {
-                    (campaign_page(index, campaign, sources, &summary.tool_version))
+                main id="results" {
+                    (versus::sections(summary))
+                    @for (index, campaign) in summary.campaigns.iter().enumerate() {
+                        (campaign_page(index, campaign, sources, &summary.tool_version))
+                    }
+                    (methods::section(summary))
                 }
-                (methods::section(summary))
                 footer {
                     p { "Made by teebench " (summary.tool_version) ", format " (summary.schema_version)
                         ". This page loads nothing from anywhere." }
                 }
-                script { (PreEscaped(SCRIPT)) }
+                script { (PreEscaped(SORT)) (PreEscaped(PICTURES)) }
             }
         }
     }
@@ -76,9 +79,9 @@ fn campaign_page(index: usize, campaign: &CampaignSummary, sources: &Sources, to
                 }
             }
         }
-        main id=[(index == 0).then_some("results")] {
+        div class="campaign" {
             (answer::section(&format!("c{index}-question"), campaign))
-            nav aria-label="Contents" {
+            nav aria-label={ "Contents of " (campaign.name) " " (index + 1) } {
                 ul {
                     @for (position, experiment) in campaign.experiments.iter().enumerate() {
                         li { a href={ "#c" (index) "-e" (position) } { (experiment.name) } }

@@ -52,7 +52,7 @@ impl Field {
 /// A table whose columns sort on a click.
 pub fn table(caption: &str, columns: &[Column], rows: &[Vec<Field>]) -> Markup {
     html! {
-        div class="scroll" tabindex="0" role="region" aria-label=(caption) {
+        div class="scroll" tabindex="0" role="group" aria-label=(caption) {
             table class="sortable" {
                 caption { (caption) }
                 thead { tr {

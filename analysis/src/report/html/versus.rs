@@ -24,10 +24,12 @@ pub fn sections(summary: &Summary) -> Markup {
                     @if summary.simulated { " " span class="tag" { "simulated" } } }
                 p class="small" {
                     "Later against earlier, in the order in which they were given. Runs of two campaigns are never pairs: \
-                    ratios are unpaired, with the wider interval, and whatever else changed in between is part of them."
+                    ratios are unpaired, by Welch's method over blocks (over boots, where several blocks share one), with the wider \
+                    interval. An effect's change compares the means over blocks of either campaign. Whatever else changed in \
+                    between is part of both."
                 }
-                @if !versus.not_compared.is_empty() {
-                    ul class="notes" { @for reason in &versus.not_compared { li { (reason) } } }
+                @if !versus.cautions.is_empty() || !versus.not_compared.is_empty() {
+                    ul class="notes" { @for reason in versus.cautions.iter().chain(&versus.not_compared) { li { (reason) } } }
                 }
                 (changes("What changed in the machines and engines", &versus.environment))
                 (changes("What changed in the campaign", &versus.settings))
