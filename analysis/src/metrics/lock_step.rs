@@ -64,7 +64,7 @@ mod tests {
 
     #[rstest]
     #[case::one_after_another(1)]
-    #[case::fewer_than_three_waves(64)]
+    #[case::fewer_than_three_waves(80)]
     #[case::none(0)]
     fn nothing_is_said_where_there_are_no_waves(#[case] in_flight: usize) {
         assert_eq!(lock_step(&starts(0.002), in_flight), None);

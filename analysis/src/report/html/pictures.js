@@ -10,10 +10,9 @@
       copies[index].setAttribute("style", carried.map((name) => `${name}:${style.getPropertyValue(name)}`).join(";"));
     });
     const { width, height } = shown.viewBox.baseVal;
-    copy.setAttribute("xmlns", "http://www.w3.org/2000/svg");
     copy.setAttribute("width", width);
     copy.setAttribute("height", height);
-    const paper = document.createElementNS("http://www.w3.org/2000/svg", "rect");
+    const paper = document.createElementNS(shown.namespaceURI, "rect");
     paper.setAttribute("width", "100%");
     paper.setAttribute("height", "100%");
     paper.setAttribute("fill", getComputedStyle(shown.closest("figure")).backgroundColor);
