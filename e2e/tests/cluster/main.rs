@@ -1,10 +1,13 @@
 //! What teebench promises on a cluster; one module for each part of it. `e2e/run` brings up what they need.
 
+mod bounds;
 mod crds;
 mod evidence;
 mod faults;
 mod gateway;
 mod model;
+mod people;
 mod pods;
+mod queue;
 mod simulator;
 mod vllm;
