@@ -16,7 +16,7 @@ use teebench_api::{
 use teebench_e2e::cluster::{OPERATOR_NAMESPACE, Suite, campaign_file, eventually, measured, reason_of, side_by_side};
 
 /// A campaign of one arm and one policy by this name: four runs of some seconds each, so that there is time to interfere.
-fn small(name: &str) -> anyhow::Result<CampaignFile> {
+pub fn small(name: &str) -> anyhow::Result<CampaignFile> {
     let (mut file, _) = campaign_file("simulator")?;
     file.campaign.metadata.name = Some(name.to_owned());
     let spec = &mut file.campaign.spec;
@@ -36,13 +36,13 @@ fn runs_that_ended(campaign: &BenchmarkCampaign) -> u32 {
     progress.map_or(0, |progress| progress.valid + progress.inconclusive + progress.failed)
 }
 
-fn is_running(campaign: &BenchmarkCampaign) -> bool {
+pub fn is_running(campaign: &BenchmarkCampaign) -> bool {
     let progress = campaign.status.as_ref().and_then(|status| status.progress.as_ref());
     progress.is_some_and(|progress| progress.current_run.is_some())
 }
 
 /// Waits until a run has ended and the load of the next is executed.
-async fn in_the_midst(suite: &Suite, name: &str) -> anyhow::Result<()> {
+pub async fn in_the_midst(suite: &Suite, name: &str) -> anyhow::Result<()> {
     let first_has_ended = |campaign: &BenchmarkCampaign| runs_that_ended(campaign) >= 1;
     suite.campaign_until(name, "the first run has ended", first_has_ended).await?;
     eventually("the load of the next run is executed", Duration::from_secs(60), async || {

@@ -1,6 +1,7 @@
 //! What teebench promises on a cluster; one module for each part of it. `e2e/run` brings up what they need.
 
 mod attester;
+mod bounds;
 mod crds;
 mod driver;
 mod evidence;
@@ -8,6 +9,8 @@ mod faults;
 mod fetched;
 mod gateway;
 mod model;
+mod people;
 mod pods;
+mod queue;
 mod simulator;
 mod vllm;
