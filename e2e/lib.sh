@@ -70,6 +70,7 @@ build_programs() {
   cargo test --quiet --workspace --features teebench-e2e/cluster --no-run --test cluster --test permissions "${under_test[@]}"
   cargo build --quiet --package teebench-fake-nvml --lib
   [ "$mode" != namespaces ] || e2e/cluster/build >/dev/null
+  tests/stores --install
 }
 
 bring_up() {
@@ -115,7 +116,7 @@ make_namespace() { # NAME
 
 install_chart() {
   local name
-  for name in "$operator_namespace" e2e-hub $(sed -n 's/^campaignNamespaces: \[\(.*\)\]$/\1/p' e2e/values.yaml | tr -d ,); do
+  for name in "$operator_namespace" e2e-hub e2e-stores $(sed -n 's/^campaignNamespaces: \[\(.*\)\]$/\1/p' e2e/values.yaml | tr -d ,); do
     make_namespace "$name"
   done
   inside helm upgrade --install teebench charts/teebench --namespace "$operator_namespace" --values e2e/values.yaml \
@@ -132,6 +133,7 @@ told() {
 run_tests() {
   rm -rf "$artefacts"
   mkdir -p "$artefacts"
-  told cargo test --quiet --offline --workspace --features teebench-e2e/cluster --test cluster --test permissions \
+  # Pods reach the store at the address of the cluster's bridge.
+  STORES_HOST=${E2E_STORES_HOST:-10.200.0.1} told tests/stores cargo test --quiet --offline --workspace --features teebench-e2e/cluster --test cluster --test permissions \
     --no-fail-fast -- --test-threads=2 --show-output "$@"
 }
