@@ -71,6 +71,7 @@ build_programs() {
   cargo test --quiet --workspace --features teebench-e2e/cluster --no-run --test cluster --test permissions "${under_test[@]}"
   cargo build --quiet --package teebench-fake-nvml --lib
   [ "$mode" != namespaces ] || e2e/cluster/build >/dev/null
+  tests/stores --install
 }
 
 bring_up() {
@@ -132,7 +133,7 @@ install_chart() {
   local -a attester=()
   [ -z "${E2E_CPU_TEST_ROOT:-}" ] || attester=(--set cpuAttester.enabled=true --set cpuAttester.device="$work/tpm/tpm"
     --set-string cpuAttester.testRoot="$E2E_CPU_TEST_ROOT")
-  for name in "$operator_namespace" e2e-hub $(sed -n 's/^campaignNamespaces: \[\(.*\)\]$/\1/p' e2e/values.yaml | tr -d ,); do
+  for name in "$operator_namespace" e2e-hub e2e-stores $(sed -n 's/^campaignNamespaces: \[\(.*\)\]$/\1/p' e2e/values.yaml | tr -d ,); do
     make_namespace "$name"
   done
   inside helm upgrade --install teebench charts/teebench --namespace "$operator_namespace" --values e2e/values.yaml \
@@ -149,6 +150,7 @@ told() {
 run_tests() {
   rm -rf "$artefacts"
   mkdir -p "$artefacts"
-  told cargo test --quiet --offline --workspace --features teebench-e2e/cluster --test cluster --test permissions \
+  # Pods reach the store at the address of the cluster's bridge.
+  STORES_HOST=${E2E_STORES_HOST:-10.200.0.1} told tests/stores cargo test --quiet --offline --workspace --features teebench-e2e/cluster --test cluster --test permissions \
     --no-fail-fast -- --test-threads=2 --show-output "$@"
 }

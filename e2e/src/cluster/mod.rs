@@ -15,7 +15,7 @@ use anyhow::{Context, ensure};
 pub use self::{
     campaigns::{campaign_file, is_over, reason_of, seen},
     command::{Said, command},
-    operator::{OPERATOR_NAMESPACE, audit_log, metrics},
+    operator::{OPERATOR_NAMESPACE, audit_log, deployed_image, metrics},
     suite::{Suite, measured, side_by_side},
     wait::{eventually, until},
 };

@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use anyhow::Context;
-use kube::Client;
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::{Api, Client};
+
+use super::Suite;
 
 /// Namespace of the operator.
 pub const OPERATOR_NAMESPACE: &str = "teebench-system";
@@ -20,6 +23,17 @@ pub async fn metrics(client: &Client) -> anyhow::Result<BTreeMap<String, f64>> {
         .filter_map(|line| line.rsplit_once(' '))
         .filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?)))
         .collect())
+}
+
+/// The image of the operator under test, by its digest.
+///
+/// # Errors
+/// It is not deployed.
+pub async fn deployed_image(suite: &Suite) -> anyhow::Result<String> {
+    let deployments: Api<Deployment> = Api::namespaced(suite.client.clone(), OPERATOR_NAMESPACE);
+    let deployed = deployments.get("teebench-operator").await?;
+    let pod = deployed.spec.and_then(|spec| spec.template.spec).context("a Deployment without a pod")?;
+    pod.containers.into_iter().find_map(|container| container.image).context("a pod without an image")
 }
 
 /// The audit log's text; none where the cluster keeps none.

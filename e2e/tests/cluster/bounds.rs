@@ -125,7 +125,7 @@ fn walk(plural: &'static str, schema: &Value, base: &Value, path: &[String], cas
         cases.push(Case { plural, field: dotted(path), what, object, is_in_bounds });
     }
     for (name, inner) in schema["properties"].as_object().into_iter().flatten() {
-        walk(plural, inner, base, &[path, &[name.clone()]].concat(), cases);
+        walk(plural, inner, base, &[path, std::slice::from_ref(name)].concat(), cases);
     }
     if schema["items"].is_object() {
         walk(plural, &schema["items"], base, &[path, &["0".to_owned()]].concat(), cases);

@@ -2,6 +2,7 @@
 
 mod attester;
 mod bounds;
+mod commands;
 mod crds;
 mod driver;
 mod evidence;
@@ -9,8 +10,10 @@ mod faults;
 mod fetched;
 mod gateway;
 mod model;
+mod monitoring;
 mod people;
 mod pods;
 mod queue;
 mod simulator;
+mod stores;
 mod vllm;
