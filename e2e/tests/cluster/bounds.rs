@@ -117,18 +117,25 @@ fn around(schema: &Value) -> Vec<(String, Value, bool)> {
     values
 }
 
-/// Walks a schema beside an object that has it; fields that the object lacks are given a sample of what is around them.
-fn walk(plural: &'static str, schema: &Value, base: &Value, path: &[String], cases: &mut Vec<Case>) {
+/// A kind: its name in paths, the schema of its objects, and an object of it.
+struct Kind {
+    plural: &'static str,
+    schema: Value,
+    base: Value,
+}
+
+/// Walks a part of a kind's schema; fields that the object lacks are given a sample of what is around them.
+fn walk(kind: &Kind, schema: &Value, path: &[String], cases: &mut Vec<Case>) {
     for (what, value, is_in_bounds) in around(schema) {
-        let mut object = base.clone();
-        set(&mut object, path, value, schema_of(plural).as_ref());
-        cases.push(Case { plural, field: dotted(path), what, object, is_in_bounds });
+        let mut object = kind.base.clone();
+        set(&mut object, path, value, &kind.schema);
+        cases.push(Case { plural: kind.plural, field: dotted(path), what, object, is_in_bounds });
     }
     for (name, inner) in schema["properties"].as_object().into_iter().flatten() {
-        walk(plural, inner, base, &[path, std::slice::from_ref(name)].concat(), cases);
+        walk(kind, inner, &[path, std::slice::from_ref(name)].concat(), cases);
     }
     if schema["items"].is_object() {
-        walk(plural, &schema["items"], base, &[path, &["0".to_owned()]].concat(), cases);
+        walk(kind, &schema["items"], &[path, &["0".to_owned()]].concat(), cases);
     }
 }
 
@@ -139,13 +146,13 @@ fn schema_of(plural: &str) -> Option<Value> {
 }
 
 /// Sets a value deep in an object; what is missing on the way is made with the fields that its schema requires.
-fn set(object: &mut Value, path: &[String], value: Value, schema: Option<&Value>) {
+fn set(object: &mut Value, path: &[String], value: Value, schema: &Value) {
     let Some((first, rest)) = path.split_first() else {
         *object = value;
         return;
     };
-    let inner_schema = schema.map(|schema| if first == "0" { &schema["items"] } else { &schema["properties"][first] });
-    let make = || inner_schema.map_or(Value::Null, sample);
+    let inner_schema = if first == "0" { &schema["items"] } else { &schema["properties"][first] };
+    let make = || sample(inner_schema);
     let inner = if first == "0" {
         if object.as_array().is_none_or(Vec::is_empty) {
             *object = json!([make()]);
@@ -188,9 +195,10 @@ async fn every_field_is_taken_at_its_bounds_and_refused_beyond_them_by_its_name(
     side_by_side("crds", "bounds", async |suite| {
         let mut cases = Vec::new();
         for (plural, text) in BASES {
-            let base: Value = serde_yaml::from_str(text).with_context(|| plural.to_owned())?;
+            let base = serde_yaml::from_str(text).with_context(|| plural.to_owned())?;
             let schema = schema_of(plural).context("a definition without a schema")?;
-            walk(plural, &schema["properties"]["spec"], &base, &["spec".to_owned()], &mut cases);
+            let kind = Kind { plural, schema, base };
+            walk(&kind, &kind.schema["properties"]["spec"], &["spec".to_owned()], &mut cases);
         }
         let answered: Vec<anyhow::Result<(Case, Option<String>)>> = stream::iter(cases)
             .map(async |case| {
