@@ -71,12 +71,11 @@ async fn raising_the_attempts_of_a_campaign_that_failed_runs_only_what_failed() 
         file.campaign.spec.failure_policy.maximum_failed_runs = 10;
         suite.begin(&file).await?;
         in_the_midst(&suite, NAME).await?;
-        let running = suite.of_campaign::<Pod>(NAME).await?.into_iter().find(|pod| {
-            pod.labels()["app.kubernetes.io/component"] == "load"
-                && pod.status.as_ref().is_some_and(|status| status.phase.as_deref() == Some("Running"))
-        });
-        let load = running.context("no load generator runs")?.name_any();
-        suite.api::<Pod>().delete(&load, &DeleteParams::default().grace_period(0)).await?;
+        // A pod that somebody deletes costs a load generator no attempt; a server that is lost costs its run one.
+        let pods = suite.of_campaign::<Pod>(NAME).await?;
+        let server = pods.iter().find(|pod| pod.labels()["app.kubernetes.io/component"] == "server");
+        let server = server.context("no server")?.name_any();
+        suite.api::<Pod>().delete(&server, &DeleteParams::default().grace_period(0)).await?;
         let failed = suite.outcome(NAME).await?;
         ensure!(reason_of(&failed, types::SUCCEEDED) == Some("RunFailed"), "{:?}", failed.status);
         let before = suite.runs(NAME).await?.len();
