@@ -108,6 +108,11 @@ async fn a_campaign_completes_and_every_run_counts() -> anyhow::Result<()> {
         let progress = finished.campaign.status.as_ref().and_then(|status| status.progress.as_ref());
         let progress = progress.context("no progress")?;
         ensure!((progress.valid, progress.failed, progress.total) == (12, 0, 12), "{progress:?}");
+        ensure!(
+            reason_of(&finished.campaign, types::ATTESTATION_VERIFIED) == Some("Supported"),
+            "{:?}",
+            finished.campaign.status
+        );
         let runs = suite.runs(NAME).await?;
         let counted: BTreeSet<_> = runs
             .iter()
