@@ -285,6 +285,11 @@ impl Driver {
                 (ServerState::Failed { reason: failure.reason }, booted)
             }
         };
+        if state == ServerState::Ready {
+            for arm in &arms {
+                self.record(index, generation, arm, Event::Ready)?;
+            }
+        }
         booted.parity.broken.iter().for_each(|difference| self.view.say(&format!("arms differ in {difference}")));
         self.servers = Some(Up { boot: index, generation, state, arms, booted });
         Ok(())

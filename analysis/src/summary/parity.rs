@@ -1,6 +1,6 @@
 //! What the arms' machines are, side by side, and what a difference means.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use teebench_api::{
     campaign::BenchmarkCampaignSpec,
@@ -34,28 +34,32 @@ fn row(
     runs: &[CountedRun<'_>],
     property: &Property,
 ) -> Option<ParityRow> {
-    let arms: Vec<ParityValues> = arms
-        .iter()
-        .map(|arm| {
-            let values: BTreeSet<String> = runs
-                .iter()
-                .filter(|run| run.id.arm == *arm)
-                .flat_map(|run| &run.file.servers)
-                .map(|server| (property.read)(&facts(server)).unwrap_or_else(|| UNKNOWN.to_owned()))
-                .collect();
-            ParityValues { arm: arm.clone(), values: values.into_iter().collect() }
-        })
-        .collect();
-    if arms.iter().flat_map(|arm| &arm.values).all(|value| value == UNKNOWN) {
+    let mut seen: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    let mut by_condition: BTreeMap<(&str, &str), BTreeMap<&str, BTreeSet<String>>> = BTreeMap::new();
+    for run in runs.iter().filter(|run| arms.contains(&run.id.arm)) {
+        let values = run.file.servers.iter();
+        let values: BTreeSet<String> =
+            values.map(|server| (property.read)(&facts(server)).unwrap_or_else(|| UNKNOWN.to_owned())).collect();
+        let condition = by_condition.entry((run.id.experiment.as_str(), run.id.condition.as_str())).or_default();
+        condition.entry(run.id.arm.as_str()).or_default().extend(values.iter().cloned());
+        seen.entry(run.id.arm.as_str()).or_default().extend(values);
+    }
+    if seen.values().flatten().all(|value| value == UNKNOWN) {
         return None;
     }
-    // An arm without a valid run does not differ: nothing is known of it.
-    let told: BTreeSet<&Vec<String>> = arms.iter().map(|arm| &arm.values).filter(|values| !values.is_empty()).collect();
+    // Conditions may need other engines, and not each arm has each condition: arms are held side by side within one.
+    // An arm without a valid run in it does not differ: nothing is known of it.
+    let differs = by_condition.values().any(|arms| {
+        let told: BTreeSet<&BTreeSet<String>> = arms.values().filter(|values| !values.is_empty()).collect();
+        told.len() > 1
+    });
+    let values = |arm: &String| seen.get(arm.as_str()).into_iter().flatten().cloned().collect();
+    let arms = arms.iter().map(|arm| ParityValues { arm: arm.clone(), values: values(arm) }).collect();
     let factor = spec.comparison.map(|comparison| comparison.factor).unwrap_or_default();
     Some(ParityRow {
         property: property.name.to_owned(),
         kind: property.kind(factor, &spec.parity.allow),
-        differs: told.len() > 1,
+        differs,
         arms,
     })
 }

@@ -1,4 +1,4 @@
-"""Writes tree/, a small tree of made-up result files, and oracle.json, what numpy says of them, for tests/notebook.rs.
+"""Writes tree/, a small tree of made-up result files, and oracle.json, what numpy says of them, for the tests beside it.
 
 Run `python make_oracle.py` in an environment with numpy, and commit both with the version in it. The figures are computed
 here from the files alone, by the definitions of the notebook's sections.

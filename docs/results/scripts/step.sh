@@ -10,7 +10,7 @@
 set -euo pipefail
 seconds=$1 out=$2 campaign=$3
 shift 3
-name=$(sed -n 's/^metadata: {name: \(.*\)}$/\1/p' "$campaign" | tail -1)
+name=$(python3 -c 'import sys, yaml; print(list(yaml.safe_load_all(open(sys.argv[1])))[-1]["metadata"]["name"])' "$campaign")
 mkdir -p "$out"
 console=$out/$name.console
 pidfile=$out/$name.pid
@@ -26,11 +26,15 @@ if ! alive; then
     echo $! >"$pidfile"
 fi
 first=$(ended)
-block_began=$SECONDS longest=0 blocks=0
+block_began=$SECONDS longest=0 blocks=0 booting=yes
 while alive && [ $SECONDS -lt $end ]; do
-    whole=$((($(ended) - first) / runs_of_a_block))
+    since=$(($(ended) - first))
+    # The first run is not timed, as it waits for the servers to start; the others of its block stand for it.
+    if [ -n "$booting" ] && [ $since -gt 0 ]; then booting='' block_began=$SECONDS; fi
+    whole=$((since / runs_of_a_block))
     if [ $whole -gt $blocks ]; then
         took=$((SECONDS - block_began))
+        if [ $blocks -eq 0 ] && [ "$runs_of_a_block" -gt 1 ]; then took=$((took * runs_of_a_block / (runs_of_a_block - 1))); fi
         [ $took -gt $longest ] && longest=$took
         block_began=$SECONDS blocks=$whole
         if [ -z "${KEEP:-}" ] && [ $((SECONDS + longest)) -gt $end ]; then break; fi

@@ -1,10 +1,15 @@
 //! What the boards showed during a run: power in percent of the board's own limit, shares of time, temperature.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
 use super::{Context, Datum, Drawn, Numbers};
 use crate::{
-    read::{Attempt, Campaign, power::Sample, read_power, subdirectories},
+    notebook::Order,
+    read::{Attempt, Campaign, StoredRun, power::Sample, read_power, subdirectories},
     report::svg::{Curve, CurveFigure, Point, XAxis, curves},
     summary::{number, sources_by_group},
 };
@@ -45,28 +50,34 @@ impl Boards {
     pub fn read(campaigns: &[Campaign]) -> Self {
         let mut boards = Self::default();
         for (index, sources) in sources_by_group(campaigns).into_iter().enumerate() {
-            let mut seen: Vec<(&str, &str, &str)> = Vec::new();
-            for campaign in sources {
-                for run in campaign.runs.iter().filter(|run| campaign.counts(run)) {
-                    let Attempt::Read(read) = &run.content else { continue };
-                    let place = (run.id.experiment.as_str(), run.id.condition.as_str(), run.id.arm.as_str());
-                    let of = boards.of.entry((index, run.id.experiment.clone())).or_default();
-                    if seen.contains(&place) || of.len() >= MOST_BOARDS {
-                        continue;
-                    }
-                    seen.push(place);
-                    for (uuid, samples) in power_files(&campaign.directory.join(&run.path)) {
-                        let gpus = read.energy.as_ref().map(|energy| energy.gpus.as_slice()).unwrap_or_default();
-                        let gpu = gpus.iter().find(|gpu| gpu.uuid == uuid);
-                        of.push(Board {
-                            condition: run.id.condition.clone(),
-                            arm: run.id.arm.clone(),
-                            limit_watts: gpu.and_then(|gpu| gpu.power_limit_watts),
-                            throttled: gpu.map_or(0, |gpu| gpu.throttle_reasons),
-                            uuid,
-                            samples,
-                        });
-                    }
+            let runs = sources.into_iter().flat_map(|campaign| {
+                campaign.runs.iter().filter(|run| campaign.counts(run)).map(move |run| (campaign, run))
+            });
+            let mut runs: Vec<(&Campaign, &StoredRun)> = runs.collect();
+            // In the order in which conditions are shown.
+            runs.sort_by(|(_, left), (_, right)| {
+                let by_condition = Order::Natural.compare(&left.id.condition, &right.id.condition);
+                by_condition.then_with(|| left.id.arm.cmp(&right.id.arm))
+            });
+            let mut seen: BTreeSet<(&str, &str, &str)> = BTreeSet::new();
+            for (campaign, run) in runs {
+                let Attempt::Read(read) = &run.content else { continue };
+                let place = (run.id.experiment.as_str(), run.id.condition.as_str(), run.id.arm.as_str());
+                let of = boards.of.entry((index, run.id.experiment.clone())).or_default();
+                if of.len() >= MOST_BOARDS || !seen.insert(place) {
+                    continue;
+                }
+                for (uuid, samples) in power_files(&campaign.directory.join(&run.path)) {
+                    let gpus = read.energy.as_ref().map(|energy| energy.gpus.as_slice()).unwrap_or_default();
+                    let gpu = gpus.iter().find(|gpu| gpu.uuid == uuid);
+                    of.push(Board {
+                        condition: run.id.condition.clone(),
+                        arm: run.id.arm.clone(),
+                        limit_watts: gpu.and_then(|gpu| gpu.power_limit_watts),
+                        throttled: gpu.map_or(0, |gpu| gpu.throttle_reasons),
+                        uuid,
+                        samples,
+                    });
                 }
             }
         }
@@ -168,13 +179,10 @@ fn figure(context: Context<'_>, series: &Series) -> Option<Drawn> {
     let numbers = Numbers { columns: vec!["condition and arm", "GPU", "seconds", series.unit], rows: rows.collect() };
     let id = format!("{}-board-{}", context.id, series.key);
     let figure = CurveFigure {
-        id: id.clone(),
-        title: context.title(series.title),
-        description: described.join("; "),
+        heading: context.heading(&id, series.title, described.join("; ")),
         x: XAxis { title: "seconds from the first sample".to_owned(), logarithmic: false, names: Vec::new() },
         unit: series.unit.to_owned(),
         from_zero: series.key != "temperature",
-        simulated: context.campaign.simulated,
         curves: drawn
             .into_iter()
             .enumerate()
@@ -191,13 +199,30 @@ fn figure(context: Context<'_>, series: &Series) -> Option<Drawn> {
         id,
         title: series.title.to_owned(),
         unit: series.unit.to_owned(),
-        caption:
+        caption: format!(
             "One run of each condition and arm, the first that counts; it explains the figures above and carries no \
-                  result. Runs in which a board was slowed down by heat or a fault are marked."
-                .to_owned(),
+             result. Runs in which a board was slowed down by heat or a fault are marked.{}",
+            left_out(context)
+        ),
         svg: curves(&figure),
         numbers,
     })
+}
+
+/// What is said where more boards were read than are drawn.
+fn left_out(context: Context<'_>) -> String {
+    let conditions = context.experiment.conditions.iter();
+    let ran: BTreeSet<(&str, &str)> = conditions
+        .flat_map(|condition| condition.cells.iter().map(move |cell| (condition.slug.as_str(), cell)))
+        .filter(|(_, cell)| cell.runs > 0)
+        .map(|(slug, cell)| (slug, cell.name.arm.as_str()))
+        .collect();
+    let drawn: BTreeSet<(&str, &str)> =
+        context.boards.iter().map(|board| (board.condition.as_str(), board.arm.as_str())).collect();
+    if context.boards.len() < MOST_BOARDS || drawn.len() >= ran.len() {
+        return String::new();
+    }
+    format!(" Drawn: the first {} of {}.", drawn.len(), ran.len())
 }
 
 impl Board {

@@ -1,6 +1,6 @@
 //! One metric over arms and routers, condition by condition.
 
-use super::{Context, Datum, Drawn, Numbers, counted, sentence_case};
+use super::{Context, Datum, Drawn, Numbers, median_caption, sentence_case};
 use crate::{
     metrics::Measure,
     notebook::Order,
@@ -21,19 +21,16 @@ pub fn figure(context: Context<'_>, conditions: &[&ConditionSummary], measure: M
     let title = sentence_case(measure.title());
     let id = format!("{}-{}", context.id, measure.key());
     let drawn = RowFigure {
-        id: id.clone(),
-        title: context.title(&format!("{title} by arm and router")),
-        description: describe(&groups, measure),
+        heading: context.heading(&id, &format!("{title} by arm and router"), describe(&groups, measure)),
         unit: measure.unit().to_owned(),
         mark: if measure == Measure::OutputThroughput { Mark::Bar } else { Mark::Point },
-        simulated: context.campaign.simulated,
         groups,
     };
     Drawn {
         id,
         title,
         unit: measure.unit().to_owned(),
-        caption: format!("Median over runs, {}: {}.", counted(cells().map(|cell| cell.runs)), measure.definition()),
+        caption: median_caption(cells().map(|cell| cell.runs), measure),
         svg: rows(&drawn),
         numbers: numbers(&conditions, measure),
     }

@@ -194,14 +194,11 @@ fn drawing(
         ]);
     }
     let figure = MapFigure {
-        id: id.clone(),
-        title: context.title(&title),
-        description: described.join("; "),
+        heading: context.heading(&id, &title, described.join("; ")),
         axes: ("input tokens".to_owned(), "output tokens".to_owned()),
         columns: grid.inputs.iter().map(u32::to_string).collect(),
         rows: grid.outputs.iter().map(u32::to_string).collect(),
         fields,
-        simulated: context.campaign.simulated,
     };
     let columns = vec!["input tokens", "output tokens", "value", "low", "high"];
     Drawn { id, title, unit: unit.to_owned(), caption, svg: map(&figure), numbers: Numbers { columns, rows } }

@@ -3,6 +3,7 @@
 mod board;
 mod cells;
 mod maps;
+mod medians;
 mod models;
 mod ratios;
 mod sweeps;
@@ -10,7 +11,7 @@ mod sweeps;
 use maud::Markup;
 
 pub use self::board::{Board, Boards};
-use super::csv;
+use super::{csv, svg::Heading};
 use crate::{
     metrics::Measure,
     summary::{CampaignSummary, ConditionSummary, ContrastKind, ExperimentSummary},
@@ -105,8 +106,11 @@ impl Context<'_> {
         routers.iter().position(|known| *known == router).unwrap_or_default()
     }
 
-    fn title(&self, title: &str) -> String {
-        format!("{title}{}", if self.campaign.simulated { ", simulated" } else { "" })
+    /// Name and description of a figure.
+    fn heading(&self, id: &str, title: &str, description: String) -> Heading {
+        let simulated = self.campaign.simulated;
+        let title = format!("{title}{}", if simulated { ", simulated" } else { "" });
+        Heading { id: id.to_owned(), title, description, simulated }
     }
 }
 
@@ -141,6 +145,11 @@ pub fn of_experiment(context: Context<'_>) -> Vec<Drawn> {
 /// Whether an experiment has a run that counts.
 pub fn has_runs(experiment: &ExperimentSummary) -> bool {
     experiment.conditions.iter().flat_map(|condition| &condition.cells).any(|cell| cell.runs > 0)
+}
+
+/// What is shown of a metric, and over how many runs.
+fn median_caption(runs: impl Iterator<Item = u32>, measure: Measure) -> String {
+    format!("Median over runs, {}: {}.", counted(runs), measure.definition())
 }
 
 /// `n = 6 runs each`, or the range.

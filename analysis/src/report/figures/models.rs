@@ -1,14 +1,14 @@
 //! Energy and cost over the size of the model, on a logarithmic axis.
 
-use super::{Context, Datum, Drawn, Numbers, counted, sentence_case};
+use super::{
+    Context, Drawn,
+    medians::{self, Setting},
+};
 use crate::{
     metrics::Measure,
     notebook::model_size,
-    report::{
-        metric_of,
-        svg::{Curve, CurveFigure, Point, XAxis, curves},
-    },
-    summary::{Cell, CellName, number},
+    report::svg::{Point, XAxis},
+    summary::{Cell, CellName},
 };
 
 /// What is drawn over the size of the model.
@@ -34,9 +34,7 @@ fn figure(context: Context<'_>, measure: Measure) -> Option<Drawn> {
     let mut cells: Vec<&Cell> = Vec::new();
     for (condition, size) in sized() {
         for cell in &condition.cells {
-            let Some(metric) = metric_of(cell, measure) else { continue };
-            let Some(median) = metric.median else { continue };
-            let point = Point { x: size, y: median, interval: metric.interval.map(|bounds| (bounds.low, bounds.high)) };
+            let Some(point) = medians::point(size, cell, measure) else { continue };
             cells.push(cell);
             match drawn.iter_mut().find(|(name, _)| **name == cell.name) {
                 Some((_, points)) => points.push(point),
@@ -50,58 +48,13 @@ fn figure(context: Context<'_>, measure: Measure) -> Option<Drawn> {
     for (_, points) in &mut drawn {
         points.sort_by(|left, right| left.x.total_cmp(&right.x));
     }
-    let rows = drawn.iter().flat_map(|(name, points)| {
-        points.iter().map(move |point| {
-            let (low, high) = point.interval.unzip();
-            vec![
-                Datum::text(&name.arm),
-                Datum::text(&name.router),
-                Datum::number(point.x),
-                Datum::number(point.y),
-                Datum::Number(low),
-                Datum::Number(high),
-            ]
-        })
-    });
-    let numbers =
-        Numbers { columns: vec!["arm", "router", "billion parameters", "median", "low", "high"], rows: rows.collect() };
-    let described: Vec<String> = drawn
-        .iter()
-        .flat_map(|(name, points)| {
-            points.iter().map(move |point| format!("{name}, {} B: {}", point.x, number(point.y)))
-        })
-        .collect();
-    let title = format!("{} by model size", sentence_case(measure.title()));
-    let id = format!("{}-size-{}", context.id, measure.key());
-    let figure = CurveFigure {
-        id: id.clone(),
-        title: context.title(&title),
-        description: described.join("; "),
-        x: XAxis { title: "model, by parameters on a logarithmic axis".to_owned(), logarithmic: true, names },
-        unit: measure.unit().to_owned(),
-        from_zero: true,
-        simulated: context.campaign.simulated,
-        curves: drawn
-            .into_iter()
-            .map(|(name, points)| Curve {
-                label: format!("{} · {}", name.arm, name.router),
-                series: context.series(&name.arm),
-                dashes: context.dashes(&name.router),
-                points,
-            })
-            .collect(),
+    let setting = Setting {
+        id: "size".to_owned(),
+        title: "model size".to_owned(),
+        axis: XAxis { title: "model, by parameters on a logarithmic axis".to_owned(), logarithmic: true, names },
+        column: "billion parameters",
         marks: Vec::new(),
+        note: "",
     };
-    Some(Drawn {
-        id,
-        title,
-        unit: measure.unit().to_owned(),
-        caption: format!(
-            "Median over runs, {}: {}.",
-            counted(cells.iter().map(|cell| cell.runs)),
-            measure.definition()
-        ),
-        svg: curves(&figure),
-        numbers,
-    })
+    Some(medians::figure(context, measure, setting, drawn, cells.iter().map(|cell| cell.runs)))
 }

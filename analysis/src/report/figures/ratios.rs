@@ -5,7 +5,7 @@ use crate::{
     metrics::Measure,
     report::{
         comparison, figures_of,
-        svg::{Comparison, forest},
+        svg::{Comparison, ForestFigure, forest},
         verdict_name,
     },
     summary::{ConditionSummary, Contrast, ContrastKind, number, percent_interval},
@@ -63,14 +63,11 @@ pub fn figure(context: Context<'_>, kind: ContrastKind, title: &str) -> Option<D
              inconclusive.",
             number(100.0 * campaign.equivalence_margin)
         ),
-        svg: forest(
-            &id,
-            &context.title(title),
-            &description.join("; "),
-            campaign.equivalence_margin,
-            campaign.simulated,
-            &groups,
-        ),
+        svg: forest(&ForestFigure {
+            heading: context.heading(&id, title, description.join("; ")),
+            margin: campaign.equivalence_margin,
+            groups,
+        }),
         numbers: numbers(&contrasts, measures),
         id,
     })

@@ -1,13 +1,16 @@
 //! Sweeps over requests in flight and over max-num-seqs, as curves.
 
-use super::{Context, Datum, Drawn, Numbers, counted, sentence_case};
+use super::{
+    Context, Datum, Drawn, Numbers,
+    medians::{self, Setting},
+};
 use crate::{
     metrics::Measure,
     report::{
         metric_of,
         svg::{Curve, CurveFigure, Place, Point, XAxis, curves},
     },
-    summary::{Cell, ConditionSummary, ExperimentSummary, LoadSweep, calibrations, number},
+    summary::{Cell, ConditionSummary, ExperimentSummary, LoadSweep, calibrations},
 };
 
 /// What is drawn over requests in flight.
@@ -44,90 +47,38 @@ fn over_load(
     measure: Measure,
 ) -> Option<Drawn> {
     let curve = |name| {
-        let points: Vec<Point> = sweep
-            .levels(name)
-            .filter_map(|(x, cell)| {
-                let metric = metric_of(cell, measure)?;
-                let interval = metric.interval.map(|bounds| (bounds.low, bounds.high));
-                Some(Point { x, y: metric.median?, interval })
-            })
-            .collect();
+        let points = sweep.levels(name).filter_map(|(x, cell)| medians::point(x, cell, measure)).collect();
         (name, points)
     };
-    let drawn: Vec<_> = sweep.cells().into_iter().map(curve).filter(|(_, points)| !points.is_empty()).collect();
+    let drawn: Vec<(_, Vec<Point>)> =
+        sweep.cells().into_iter().map(curve).filter(|(_, points): &(_, Vec<Point>)| !points.is_empty()).collect();
     if drawn.is_empty() {
         return None;
     }
-    let knees: Vec<_> = context
-        .experiment
-        .knees
-        .iter()
+    let knees = context.experiment.knees.iter();
+    let marks: Vec<Place> = knees
         .filter(|knee| measure == Measure::OutputThroughput && knee.model == sweep.model())
-        .collect();
-    let marks = knees.iter().map(|knee| Place {
-        series: context.series(&knee.name.arm),
-        at: knee.concurrency,
-        interval: knee.interval.map(|bounds| (bounds.low, bounds.high)),
-    });
-    let rows = drawn.iter().flat_map(|(name, points)| {
-        points.iter().map(move |Point { x, y, interval }| {
-            let (low, high) = interval.unzip();
-            let who = [&name.arm, &name.router].map(|text| Datum::text(text.as_str()));
-            who.into_iter()
-                .chain([Datum::number(*x), Datum::number(*y), Datum::Number(low), Datum::Number(high)])
-                .collect()
-        })
-    });
-    let numbers =
-        Numbers { columns: vec!["arm", "router", "requests in flight", "median", "low", "high"], rows: rows.collect() };
-    let of_model = if several { format!(", {}", sweep.model()) } else { String::new() };
-    let title = format!("{} by requests in flight{of_model}", sentence_case(measure.title()));
-    let described: Vec<String> = drawn
-        .iter()
-        .map(|(name, points)| {
-            let at: Vec<String> = points.iter().map(|point| format!("{} at {}", number(point.y), point.x)).collect();
-            format!("{name}: {} {}", at.join(", "), measure.unit())
+        .map(|knee| Place {
+            series: context.series(&knee.name.arm),
+            at: knee.concurrency,
+            interval: knee.interval.map(|bounds| (bounds.low, bounds.high)),
         })
         .collect();
-    let cells = sweep.conditions.iter().flat_map(|condition| &condition.cells);
-    let knee_text = if knees.is_empty() {
+    let note = if marks.is_empty() {
         ""
     } else {
         " Dashed upright lines: the knee, the least concurrency within 5 % of the best; shaded: its 95 % interval."
     };
-    let id =
-        format!("{}-load{}-{}", context.id, if several { format!("-{index}") } else { String::new() }, measure.key());
-    let figure = CurveFigure {
-        id: id.clone(),
-        title: context.title(&title),
-        description: described.join("; "),
-        x: XAxis { title: "requests in flight, logarithmic".to_owned(), logarithmic: true, names: Vec::new() },
-        unit: measure.unit().to_owned(),
-        from_zero: true,
-        simulated: context.campaign.simulated,
-        curves: drawn
-            .into_iter()
-            .map(|(name, points)| Curve {
-                label: format!("{} · {}", name.arm, name.router),
-                series: context.series(&name.arm),
-                dashes: context.dashes(&name.router),
-                points,
-            })
-            .collect(),
-        marks: marks.collect(),
+    let setting = Setting {
+        id: if several { format!("load-{index}") } else { "load".to_owned() },
+        title: format!("requests in flight{}", if several { format!(", {}", sweep.model()) } else { String::new() }),
+        axis: XAxis { title: "requests in flight, logarithmic".to_owned(), logarithmic: true, names: Vec::new() },
+        column: "requests in flight",
+        marks,
+        note,
     };
-    Some(Drawn {
-        id,
-        title,
-        unit: measure.unit().to_owned(),
-        caption: format!(
-            "Median over runs, {}: {}.{knee_text}",
-            counted(cells.map(|cell| cell.runs)),
-            measure.definition()
-        ),
-        svg: curves(&figure),
-        numbers,
-    })
+    let cells = sweep.conditions.iter().flat_map(|condition| &condition.cells);
+    Some(medians::figure(context, measure, setting, drawn, cells.map(|cell| cell.runs)))
 }
 
 /// Seconds for each prompt over max-num-seqs, a curve for each model, arm and router.
@@ -177,13 +128,10 @@ fn calibration(context: Context<'_>) -> Option<Drawn> {
     let title = "Seconds per prompt by max-num-seqs";
     let id = format!("{}-calibration", context.id);
     let figure = CurveFigure {
-        id: id.clone(),
-        title: context.title(title),
-        description: format!("Chosen: {}", choices.join("; ")),
+        heading: context.heading(&id, title, format!("Chosen: {}", choices.join("; "))),
         x: XAxis { title: "max-num-seqs, logarithmic".to_owned(), logarithmic: true, names: Vec::new() },
         unit: "s".to_owned(),
         from_zero: true,
-        simulated: context.campaign.simulated,
         curves: drawn
             .into_iter()
             .enumerate()

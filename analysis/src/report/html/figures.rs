@@ -45,7 +45,8 @@ fn figure(campaign: &CampaignSummary, drawn: &Drawn) -> Markup {
             figcaption {
                 b { (title) } " " span class="unit" { (unit) }
                 @if campaign.simulated { " " span class="tag" { "simulated" } }
-                span class="caption" { (caption) }
+                // A number and its sign stay on one line.
+                span class="caption" { (caption.replace(" %", "\u{a0}%")) }
             }
             (svg)
             details class="numbers" {

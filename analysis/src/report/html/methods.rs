@@ -30,13 +30,13 @@ pub fn section(summary: &Summary) -> Markup {
                 dt { "Medians" }
                 dd {
                     "Over runs, with the distribution-free interval between two order statistics (Le Boudec, Performance Evaluation, 2010, theorem 2.1), which \
-                    covers at least 95 %. Under six runs no such interval exists, and none is shown."
+                    covers at least 95\u{a0}%. Under six runs no such interval exists, and none is shown."
                 }
                 dt { "Ratios" }
                 dd {
-                    "Geometric mean over pairs of the same block: the mean of the differences of logarithms, with the 95 % interval by Student's t on n − 1 \
+                    "Geometric mean over pairs of the same block: the mean of the differences of logarithms, with the 95\u{a0}% interval by Student's t on n − 1 \
                     degrees of freedom. Where pairs share boots and there are several boots, pairs of one boot are averaged first, and n counts boots. A seeded \
-                    percentile bootstrap stands beside it in the files as a check; of six pairs it covers only 87 %."
+                    percentile bootstrap stands beside it in the files as a check; of six pairs it covers only 87\u{a0}%."
                 }
                 dt { "Arms run apart" }
                 dd {
@@ -50,14 +50,14 @@ pub fn section(summary: &Summary) -> Markup {
                 }
                 dt { "Verdict" }
                 dd {
-                    "Equivalent: two one-sided t-tests at 0.05 place the ratio within 1 ± " (number(100.0 * margin)) " %. Different: the 95 % interval excludes 1 and p \
+                    "Equivalent: two one-sided t-tests at 0.05 place the ratio within 1 ± " (number(100.0 * margin)) "\u{a0}%. Different: the 95\u{a0}% interval excludes 1 and p \
                     is at most 0.05, after Holm's correction in the primary family. Inconclusive: neither, or under six pairs (four runs a side when unpaired), or \
                     arms whose machines differ in what breaks the comparison."
                 }
                 dt { "Percentiles" }
                 dd {
                     "numpy's linear percentiles over the completed requests of one run. p95 is stated from 90 requests and p99 from 459: with fewer, it is not \
-                    99 % certain that any request lies beyond it."
+                    99\u{a0}% certain that any request lies beyond it."
                 }
                 dt { "Overload" }
                 dd {
@@ -77,7 +77,7 @@ pub fn section(summary: &Summary) -> Markup {
                 }
                 dt { "Knee" }
                 dd {
-                    "The least concurrency whose median output throughput is within 5 % of the best level's. Its interval is the middle 95 % of 2000 curves \
+                    "The least concurrency whose median output throughput is within 5\u{a0}% of the best level's. Its interval is the middle 95\u{a0}% of 2000 curves \
                     resampled from the runs of each level, and takes only values of levels that were run."
                 }
                 dt { "Campaigns over time" }

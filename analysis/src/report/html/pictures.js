@@ -1,6 +1,6 @@
 {
   // The page's rules hang on its classes and variables; a picture that leaves the page takes what they come to with it.
-  const carried = ["fill", "fill-opacity", "stroke", "stroke-width", "stroke-dasharray", "stroke-linecap", "opacity",
+  const carried = ["fill", "fill-opacity", "stroke", "stroke-width", "stroke-dasharray", "stroke-linecap", "opacity", "paint-order", "stroke-linejoin",
     "font-family", "font-size", "font-weight", "font-variant-numeric", "text-anchor", "dominant-baseline"];
   const standalone = (shown) => {
     const copy = shown.cloneNode(true);

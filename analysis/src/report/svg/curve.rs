@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::{
-    SERIES, WIDTH, at,
+    Heading, SERIES, WIDTH, at,
     axis::{Scale, linear_ticks},
     marks::marker,
     text_width,
@@ -16,23 +16,18 @@ const AXIS: f64 = 44.0;
 const LEFT: f64 = 66.0;
 const RIGHT: f64 = 18.0;
 const LEGEND_ROW: f64 = 20.0;
+const TICK_ROW: f64 = 15.0;
 
 /// A figure of curves.
 pub struct CurveFigure {
-    /// Unique in the page; links title and description to the figure.
-    pub id: String,
-    /// What is shown.
-    pub title: String,
-    /// What is shown, for those who cannot see it.
-    pub description: String,
+    /// Its name and description.
+    pub heading: Heading,
     /// The horizontal axis.
     pub x: XAxis,
     /// Unit of the vertical axis.
     pub unit: String,
     /// Whether the vertical axis begins at zero.
     pub from_zero: bool,
-    /// Whether figures are simulated.
-    pub simulated: bool,
     /// The curves.
     pub curves: Vec<Curve>,
     /// Places on the horizontal axis.
@@ -100,38 +95,31 @@ pub fn curves(figure: &CurveFigure) -> Markup {
     let legend = legend_rows(&figure.curves);
     let (top, bottom) = (TOP + LEGEND_ROW * legend.len() as f64, TOP + LEGEND_ROW * legend.len() as f64 + HEIGHT);
     let up = Scale::new(ticks.first().copied().unwrap_or(0.0), ticks.last().copied().unwrap_or(1.0), bottom, top);
-    let (title_id, description_id) = (format!("{}-title", figure.id), format!("{}-desc", figure.id));
-    html! {
-        svg class="figure" viewBox={ "0 0 " (at(WIDTH)) " " (at(bottom + AXIS)) } role="img"
-            aria-labelledby={ (title_id) " " (description_id) } {
-            title id=(title_id) { (figure.title) }
-            desc id=(description_id) { (figure.description) }
-            @for (row, entries) in legend.iter().enumerate() {
-                @for (left, curve) in entries {
-                    (legend_entry(curve, *left, TOP + LEGEND_ROW * row as f64))
-                }
+    let marks = across.ticks(&x_values, &figure.x.names);
+    let lowest_label = marks.iter().map(|tick| tick.row).max().unwrap_or(0);
+    let body = html! {
+        @for (row, entries) in legend.iter().enumerate() {
+            @for (left, curve) in entries {
+                (legend_entry(curve, *left, TOP + LEGEND_ROW * row as f64))
             }
-            @for tick in &ticks {
-                @let y = at(up.position(*tick));
-                line class="grid" x1=(at(LEFT)) x2=(at(WIDTH - RIGHT)) y1=(y) y2=(y) {}
-                text class="tick" x=(at(LEFT - 8.0)) y=(at(up.position(*tick) + 4.0)) text-anchor="end" { (number(*tick)) }
-            }
-            @for (x, label) in across.ticks(&x_values, &figure.x.names) {
-                line class="grid" x1=(at(x)) x2=(at(x)) y1=(at(bottom)) y2=(at(bottom + 4.0)) {}
-                text class="tick" x=(at(x)) y=(at(bottom + 17.0)) text-anchor="middle" { (label) }
-            }
-            line class="zero" x1=(at(LEFT)) x2=(at(WIDTH - RIGHT)) y1=(at(bottom)) y2=(at(bottom)) {}
-            text class="unit" x=(at(f64::midpoint(LEFT, WIDTH - RIGHT))) y=(at(bottom + 37.0)) text-anchor="middle" {
-                (figure.x.title) " · vertically " (figure.unit)
-                @if ticks.first().is_some_and(|first| *first > 0.0) { ", not from zero" }
-            }
-            @if figure.simulated {
-                text class="stamp" x=(at(WIDTH)) y=(at(bottom + 37.0)) text-anchor="end" { "SIMULATED" }
-            }
-            @for place in &figure.marks { (marked(place, &across, top, bottom)) }
-            @for curve in &figure.curves { (drawn(curve, &across, &up)) }
         }
-    }
+        @for tick in &ticks {
+            @let y = at(up.position(*tick));
+            line class="grid" x1=(at(LEFT)) x2=(at(WIDTH - RIGHT)) y1=(y) y2=(y) {}
+            text class="tick" x=(at(LEFT - 8.0)) y=(at(up.position(*tick) + 4.0)) text-anchor="end" { (number(*tick)) }
+        }
+        @for Tick { x, middle, row, label } in &marks {
+            line class="grid" x1=(at(*x)) x2=(at(*x)) y1=(at(bottom)) y2=(at(bottom + 4.0)) {}
+            text class="tick" x=(at(*middle)) y=(at(bottom + 17.0 + TICK_ROW * *row as f64)) text-anchor="middle" { (label) }
+        }
+        line class="zero" x1=(at(LEFT)) x2=(at(WIDTH - RIGHT)) y1=(at(bottom)) y2=(at(bottom)) {}
+        @for place in &figure.marks { (marked(place, &across, top, bottom)) }
+        @for curve in &figure.curves { (drawn(curve, &across, &up)) }
+    };
+    let cut = if ticks.first().is_some_and(|first| *first > 0.0) { ", not from zero" } else { "" };
+    let axis = format!("{} · vertically {}{cut}", figure.x.title, figure.unit);
+    let height = bottom + AXIS + TICK_ROW * lowest_label as f64;
+    figure.heading.around(height, f64::midpoint(LEFT, WIDTH - RIGHT), &axis, &body)
 }
 
 fn drawn(curve: &Curve, across: &Across, up: &Scale) -> Markup {
@@ -223,7 +211,8 @@ impl Across {
     }
 
     /// Ticks with their labels: names where there are some, the values themselves of a few levels, else round ones.
-    fn ticks(&self, values: &[f64], names: &[(f64, String)]) -> Vec<(f64, String)> {
+    /// A number that has no room is left out; a name goes down a row, since nothing else tells it.
+    fn ticks(&self, values: &[f64], names: &[(f64, String)]) -> Vec<Tick> {
         let wanted: Vec<(f64, String)> = if !names.is_empty() {
             names.to_vec()
         } else if self.logarithmic && values.len() <= MARKED {
@@ -236,17 +225,32 @@ impl Across {
                 .map(|tick| (tick, number(tick)))
                 .collect()
         };
-        let mut kept: Vec<(f64, String)> = Vec::new();
-        let mut taken = f64::NEG_INFINITY;
+        let mut kept: Vec<Tick> = Vec::new();
+        let mut taken: Vec<f64> = Vec::new();
         for (value, label) in wanted {
             let (x, half) = (self.position(value), text_width(&label) / 2.0);
-            if x - half > taken + 4.0 {
-                taken = x + half;
-                kept.push((x, label));
+            let middle = x.min(WIDTH - half);
+            let row = taken.iter().position(|end| middle - half > end + 4.0).unwrap_or(taken.len());
+            if row > 0 && names.is_empty() {
+                continue;
             }
+            taken.resize(taken.len().max(row + 1), f64::NEG_INFINITY);
+            taken[row] = middle + half;
+            kept.push(Tick { x, middle, row, label });
         }
         kept
     }
+}
+
+/// A tick of the horizontal axis.
+struct Tick {
+    /// Where it is.
+    x: f64,
+    /// The middle of its label, which stays inside the figure.
+    middle: f64,
+    /// The label's row below the axis.
+    row: usize,
+    label: String,
 }
 
 fn least(values: &[f64]) -> f64 {

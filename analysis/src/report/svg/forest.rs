@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::{
-    WIDTH, at,
+    Heading, WIDTH, at,
     axis::{Scale, ratio_ticks},
     text_width,
 };
@@ -33,15 +33,19 @@ pub struct Comparison {
     pub text: String,
 }
 
+/// A figure of comparisons.
+pub struct ForestFigure {
+    /// Its name and description.
+    pub heading: Heading,
+    /// How far from 1 ratios count as equal.
+    pub margin: f64,
+    /// The comparisons, grouped by heading.
+    pub groups: Vec<(String, Vec<Comparison>)>,
+}
+
 /// Draws groups of comparisons.
-pub fn forest(
-    id: &str,
-    title: &str,
-    description: &str,
-    margin: f64,
-    simulated: bool,
-    groups: &[(String, Vec<Comparison>)],
-) -> Markup {
+pub fn forest(figure: &ForestFigure) -> Markup {
+    let ForestFigure { heading, margin, groups } = figure;
     let all = || groups.iter().flat_map(|(_, comparisons)| comparisons);
     let reach = all()
         .flat_map(|row| {
@@ -56,36 +60,26 @@ pub fn forest(
     let body: f64 = groups.iter().map(|(_, rows)| HEAD + ROW * rows.len() as f64).sum();
     let (low_margin, high_margin) = (scale.position((1.0 - margin).ln()), scale.position((1.0 + margin).ln()));
     let none = at(scale.position(0.0));
-    let (title_id, description_id) = (format!("{id}-title"), format!("{id}-desc"));
     let mut top = 0.0;
-    html! {
-        svg class="figure" viewBox={ "0 0 " (at(WIDTH)) " " (at(body + AXIS)) } role="img"
-            aria-labelledby={ (title_id) " " (description_id) } {
-            title id=(title_id) { (title) }
-            desc id=(description_id) { (description) }
-            rect class="margin" x=(at(low_margin)) y=(at(HEAD - 6.0)) width=(at(high_margin - low_margin))
-                height=(at(body - HEAD + 10.0)) {}
-            @for (ratio, label) in ratio_ticks(&scale, (-reach).exp(), reach.exp(), 58.0) {
-                @let x = at(scale.position(ratio.ln()));
-                line class="grid" x1=(x) x2=(x) y1=(at(HEAD - 6.0)) y2=(at(body + 4.0)) {}
-                text class="tick" x=(x) y=(at(body + 18.0)) text-anchor="middle" { (label) }
-            }
-            line class="zero" x1=(none) x2=(none) y1=(at(HEAD - 6.0)) y2=(at(body + 4.0)) {}
-            text class="unit" x=(at(f64::midpoint(left, WIDTH - RIGHT))) y=(at(body + 36.0)) text-anchor="middle" {
-                "change, ratios on a logarithmic axis"
-            }
-            @if simulated {
-                text class="stamp" x=(at(WIDTH)) y=(at(body + 36.0)) text-anchor="end" { "SIMULATED" }
-            }
-            @for (name, comparisons) in groups {
-                text class="group" x="0" y=(at(top + 17.0)) { (name) }
-                @for (position, row) in comparisons.iter().enumerate() {
-                    (one(row, &scale, top + HEAD + ROW * position as f64 + ROW / 2.0, left))
-                }
-                ({ top += HEAD + ROW * comparisons.len() as f64; "" })
-            }
+    let drawn = html! {
+        rect class="margin" x=(at(low_margin)) y=(at(HEAD - 6.0)) width=(at(high_margin - low_margin))
+            height=(at(body - HEAD + 10.0)) {}
+        @for (ratio, label) in ratio_ticks(&scale, (-reach).exp(), reach.exp(), 58.0) {
+            @let x = at(scale.position(ratio.ln()));
+            line class="grid" x1=(x) x2=(x) y1=(at(HEAD - 6.0)) y2=(at(body + 4.0)) {}
+            text class="tick" x=(x) y=(at(body + 18.0)) text-anchor="middle" { (label) }
         }
-    }
+        line class="zero" x1=(none) x2=(none) y1=(at(HEAD - 6.0)) y2=(at(body + 4.0)) {}
+        @for (name, comparisons) in groups {
+            text class="group" x="0" y=(at(top + 17.0)) { (name) }
+            @for (position, row) in comparisons.iter().enumerate() {
+                (one(row, &scale, top + HEAD + ROW * position as f64 + ROW / 2.0, left))
+            }
+            ({ top += HEAD + ROW * comparisons.len() as f64; "" })
+        }
+    };
+    let middle = f64::midpoint(left, WIDTH - RIGHT);
+    heading.around(body + AXIS, middle, "change, ratios on a logarithmic axis", &drawn)
 }
 
 fn one(row: &Comparison, scale: &Scale, y: f64, left: f64) -> Markup {

@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::{WIDTH, at};
+use super::{Heading, WIDTH, at};
 
 const LEFT: f64 = 82.0;
 const TOP: f64 = 8.0;
@@ -14,12 +14,8 @@ const STRONGEST: f64 = 0.5;
 
 /// A map.
 pub struct MapFigure {
-    /// Unique in the page; links title and description to the figure.
-    pub id: String,
-    /// What is shown.
-    pub title: String,
-    /// What is shown, for those who cannot see it.
-    pub description: String,
+    /// Its name and description.
+    pub heading: Heading,
     /// What columns and rows are.
     pub axes: (String, String),
     /// Names of the columns.
@@ -28,8 +24,6 @@ pub struct MapFigure {
     pub rows: Vec<String>,
     /// The fields, row by row.
     pub fields: Vec<Vec<Option<Shaded>>>,
-    /// Whether figures are simulated.
-    pub simulated: bool,
 }
 
 /// A field.
@@ -44,31 +38,21 @@ pub struct Shaded {
 pub fn map(figure: &MapFigure) -> Markup {
     let width = (WIDTH - LEFT) / figure.columns.len().max(1) as f64;
     let bottom = TOP + FIELD * figure.rows.len() as f64;
-    let (title_id, description_id) = (format!("{}-title", figure.id), format!("{}-desc", figure.id));
-    html! {
-        svg class="figure" viewBox={ "0 0 " (at(WIDTH)) " " (at(bottom + AXIS)) } role="img"
-            aria-labelledby={ (title_id) " " (description_id) } {
-            title id=(title_id) { (figure.title) }
-            desc id=(description_id) { (figure.description) }
-            @for (row, name) in figure.rows.iter().enumerate() {
-                @let y = bottom - FIELD * (row + 1) as f64;
-                text class="label" x=(at(LEFT - 10.0)) y=(at(y + FIELD / 2.0 + 4.0)) text-anchor="end" { (name) }
-                @for (column, field) in figure.fields[row].iter().enumerate() {
-                    (shaded(field.as_ref(), LEFT + width * column as f64, y, width))
-                }
-            }
-            @for (column, name) in figure.columns.iter().enumerate() {
-                @let x = LEFT + width * (column as f64 + 0.5);
-                text class="tick" x=(at(x)) y=(at(bottom + 17.0)) text-anchor="middle" { (name) }
-            }
-            text class="unit" x=(at(f64::midpoint(LEFT, WIDTH))) y=(at(bottom + 38.0)) text-anchor="middle" {
-                (figure.axes.0) " · vertically " (figure.axes.1)
-            }
-            @if figure.simulated {
-                text class="stamp" x=(at(WIDTH)) y=(at(bottom + 38.0)) text-anchor="end" { "SIMULATED" }
+    let drawn = html! {
+        @for (row, name) in figure.rows.iter().enumerate() {
+            @let y = bottom - FIELD * (row + 1) as f64;
+            text class="label" x=(at(LEFT - 10.0)) y=(at(y + FIELD / 2.0 + 4.0)) text-anchor="end" { (name) }
+            @for (column, field) in figure.fields[row].iter().enumerate() {
+                (shaded(field.as_ref(), LEFT + width * column as f64, y, width))
             }
         }
-    }
+        @for (column, name) in figure.columns.iter().enumerate() {
+            @let x = LEFT + width * (column as f64 + 0.5);
+            text class="tick" x=(at(x)) y=(at(bottom + 17.0)) text-anchor="middle" { (name) }
+        }
+    };
+    let axis = format!("{} · vertically {}", figure.axes.0, figure.axes.1);
+    figure.heading.around(bottom + AXIS, f64::midpoint(LEFT, WIDTH), &axis, &drawn)
 }
 
 fn shaded(field: Option<&Shaded>, x: f64, y: f64, width: f64) -> Markup {

@@ -4,13 +4,15 @@
 mod axis;
 mod curve;
 mod forest;
+mod frame;
 mod map;
 mod marks;
 mod rows;
 
 pub use self::{
     curve::{Curve, CurveFigure, Place, Point, XAxis, curves},
-    forest::{Comparison, forest},
+    forest::{Comparison, ForestFigure, forest},
+    frame::Heading,
     map::{MapFigure, Shaded, map},
     marks::marker,
     rows::{Mark, Row, RowFigure, rows},

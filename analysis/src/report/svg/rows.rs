@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::{
-    SERIES, WIDTH, at,
+    Heading, SERIES, WIDTH, at,
     axis::{Scale, linear_ticks},
     marks::marker,
     text_width,
@@ -26,18 +26,12 @@ pub enum Mark {
 
 /// A figure of rows.
 pub struct RowFigure {
-    /// Unique in the page; links title and description to the figure.
-    pub id: String,
-    /// What is shown.
-    pub title: String,
-    /// What is shown, for those who cannot see it.
-    pub description: String,
+    /// Its name and description.
+    pub heading: Heading,
     /// Unit of the axis.
     pub unit: String,
     /// How medians are drawn.
     pub mark: Mark,
-    /// Whether figures are simulated.
-    pub simulated: bool,
     /// The rows, grouped by heading.
     pub groups: Vec<(String, Vec<Row>)>,
 }
@@ -71,35 +65,25 @@ pub fn rows(figure: &RowFigure) -> Markup {
     let left = all().map(|row| text_width(&row.label)).fold(40.0, f64::max).min(160.0) + 14.0;
     let scale = Scale::new(start, end, left, WIDTH - RIGHT);
     let body: f64 = figure.groups.iter().map(|(_, rows)| HEAD + ROW * rows.len() as f64).sum();
-    let height = body + AXIS;
-    let (title_id, description_id) = (format!("{}-title", figure.id), format!("{}-desc", figure.id));
     let mut top = 0.0;
-    html! {
-        svg class="figure" viewBox={ "0 0 " (at(WIDTH)) " " (at(height)) } role="img"
-            aria-labelledby={ (title_id) " " (description_id) } {
-            title id=(title_id) { (figure.title) }
-            desc id=(description_id) { (figure.description) }
-            @for tick in &ticks {
-                @let x = at(scale.position(*tick));
-                line class="grid" x1=(x) x2=(x) y1=(at(HEAD - 6.0)) y2=(at(body + 4.0)) {}
-                text class="tick" x=(x) y=(at(body + 18.0)) text-anchor="middle" { (number(*tick)) }
-            }
-            text class="unit" x=(at(f64::midpoint(left, WIDTH - RIGHT))) y=(at(body + 36.0)) text-anchor="middle" {
-                (figure.unit)
-                @if start > 0.0 && end > start { " · axis begins at " (number(start)) }
-            }
-            @if figure.simulated {
-                text class="stamp" x=(at(WIDTH)) y=(at(body + 36.0)) text-anchor="end" { "SIMULATED" }
-            }
-            @for (name, rows) in &figure.groups {
-                text class="group" x="0" y=(at(top + 17.0)) { (name) }
-                @for (position, row) in rows.iter().enumerate() {
-                    (one(row, &scale, figure.mark, top + HEAD + ROW * position as f64 + ROW / 2.0, left))
-                }
-                ({ top += HEAD + ROW * rows.len() as f64; "" })
-            }
+    let drawn = html! {
+        @for tick in &ticks {
+            @let x = at(scale.position(*tick));
+            line class="grid" x1=(x) x2=(x) y1=(at(HEAD - 6.0)) y2=(at(body + 4.0)) {}
+            text class="tick" x=(x) y=(at(body + 18.0)) text-anchor="middle" { (number(*tick)) }
         }
-    }
+        @for (name, rows) in &figure.groups {
+            text class="group" x="0" y=(at(top + 17.0)) { (name) }
+            @for (position, row) in rows.iter().enumerate() {
+                (one(row, &scale, figure.mark, top + HEAD + ROW * position as f64 + ROW / 2.0, left))
+            }
+            ({ top += HEAD + ROW * rows.len() as f64; "" })
+        }
+    };
+    let begins =
+        if start > 0.0 && end > start { format!(" · axis begins at {}", number(start)) } else { String::new() };
+    let axis = format!("{}{begins}", figure.unit);
+    figure.heading.around(body + AXIS, f64::midpoint(left, WIDTH - RIGHT), &axis, &drawn)
 }
 
 /// Where the axis begins. A bar's length is its meaning, so it begins at zero; points may begin nearer to the values,
