@@ -107,7 +107,7 @@ impl ModelShape {
     ///
     /// Two matrix products grow with the head's dimension, one exponential a head does not. On an H100 (989 Tflop/s, and
     /// 3.9 T exponentials/s) the exponentials of a head of dimension 128 take half the time of its products ("FlashAttention-3",
-    /// 2024, section 3.2), hence as long as the products of a dimension of 64.
+    /// 2024), hence as long as the products of a dimension of 64.
     #[must_use]
     pub fn attention_time(&self) -> f64 {
         let heads = self.attention_width / self.head_width;
