@@ -59,7 +59,7 @@ impl Spoiled {
     }
 
     /// Sets fields of the result file.
-    fn set(&self, fields: Value) {
+    fn set(&self, fields: &Value) {
         let mut file: Value = serde_json::from_slice(&fs::read(self.result()).unwrap()).unwrap();
         file.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
         fs::write(self.result(), file.to_string()).unwrap();
@@ -67,7 +67,7 @@ impl Spoiled {
 
     /// Puts a text in place of the result's duration.
     fn duration(&self, text: &str) {
-        self.set(json!({"duration": "HERE"}));
+        self.set(&json!({"duration": "HERE"}));
         let file = fs::read_to_string(self.result()).unwrap().replace("\"HERE\"", text);
         fs::write(self.result(), file).unwrap();
     }
@@ -93,7 +93,7 @@ impl Spoiled {
 
     fn no_request(&self) {
         let none = json!([]);
-        self.set(json!({"num_prompts": 0, "completed": 0, "total_input_tokens": 0, "total_output_tokens": 0,
+        self.set(&json!({"num_prompts": 0, "completed": 0, "total_input_tokens": 0, "total_output_tokens": 0,
             "request_throughput": 0.0, "output_throughput": 0.0, "total_token_throughput": 0.0, "input_lens": none,
             "output_lens": none, "ttfts": none, "itls": none, "start_times": none, "errors": none,
             "generated_texts": none}));
