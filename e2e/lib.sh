@@ -38,6 +38,7 @@ prepare() { # ARGUMENTS: makes the place for archives, and sees to the end of th
 
 ending() {
   local code=$?
+  [ ! -s "$work/tpm/pid" ] || kill "$(<"$work/tpm/pid")" || code=1
   $keep || [ "$mode" = current ] || e2e/cluster/down || code=1
   rm -rf "$work"
   exit "$code"
@@ -112,6 +113,14 @@ load_images() {
   e2e/cluster/load "$work"/{teebench,vllm,nvml,driver}.tar
 }
 
+# The TPM of the confidential machine, in software: nodes of the built cluster see this machine's files, so a Job there
+# reaches it as it would reach a device. It serves until the tests end.
+start_tpm() {
+  probe/tests/data/cpu/machine "$work/tpm" >&2
+  E2E_CPU_TEST_ROOT=$(openssl x509 -in "$work/tpm/ark.crt" -outform DER | sha256sum | cut -d ' ' -f 1)
+  export E2E_CPU_TEST_ROOT
+}
+
 make_namespace() { # NAME
   inside kubectl create namespace "$1" --dry-run=client --output yaml | inside kubectl apply --filename - >/dev/null
   # What the operator creates must pass the strictest of the profiles; a pod that does not is refused.
@@ -120,11 +129,14 @@ make_namespace() { # NAME
 
 install_chart() {
   local name
+  local -a attester=()
+  [ -z "${E2E_CPU_TEST_ROOT:-}" ] || attester=(--set cpuAttester.enabled=true --set cpuAttester.device="$work/tpm/tpm"
+    --set-string cpuAttester.testRoot="$E2E_CPU_TEST_ROOT")
   for name in "$operator_namespace" e2e-hub $(sed -n 's/^campaignNamespaces: \[\(.*\)\]$/\1/p' e2e/values.yaml | tr -d ,); do
     make_namespace "$name"
   done
   inside helm upgrade --install teebench charts/teebench --namespace "$operator_namespace" --values e2e/values.yaml \
-    --set image.repository="${teebench_image%@*}" --set image.digest="${teebench_image#*@}" --wait --timeout 3m >&2
+    --set image.repository="${teebench_image%@*}" --set image.digest="${teebench_image#*@}" "${attester[@]}" --wait --timeout 3m >&2
 }
 
 # Runs a command inside that reads what was made ready from its environment.

@@ -57,7 +57,7 @@ fn permissions(rules: Vec<PolicyRule>) -> impl Iterator<Item = Permission> {
 
 /// What the chart's roles give to the operator.
 async fn granted(client: &Client) -> anyhow::Result<BTreeSet<Permission>> {
-    let of_chart = ListParams::default().labels("app.kubernetes.io/component=operator");
+    let of_chart = ListParams::default().labels("app.kubernetes.io/component in (operator, cpu-attester)");
     let cluster_roles = Api::<ClusterRole>::all(client.clone()).list(&of_chart).await?;
     let roles = Api::<Role>::all(client.clone()).list(&of_chart).await?;
     let for_people = |name: &str| ["-view", "-edit", "-reader"].iter().any(|ending| name.ends_with(ending));

@@ -86,6 +86,30 @@ type Change = fn(&mut Made);
 #[case::a_manifest_left_out(|made: &mut Made| made.files.truncate(1), "no reference manifest is for")]
 #[case::manifests_left_out(|made: &mut Made| made.files.clear(), "no reference manifests were given")]
 #[case::a_manifest_changed(|made: &mut Made| made.files[0].1.push(b' '), "no reference manifest has the pinned SHA-256")]
+#[case::a_manifest_left_out_and_not_named(
+    |made: &mut Made| {
+        let kept = made.files.remove(0).0;
+        let sha256 = kept.trim_start_matches("rim-").trim_end_matches(".xml").to_owned();
+        made.evidence.iter_mut().for_each(|evidence| evidence.references_sha256.retain(|named| *named != sha256));
+    },
+    "no reference manifest is for"
+)]
+#[case::a_manifest_that_is_not_there_is_named(
+    |made: &mut Made| made.evidence[0].references_sha256.push("ab".repeat(32)),
+    "pre.json: says that it was held against the reference manifest abab"
+)]
+#[case::no_manifest_is_named(
+    |made: &mut Made| made.evidence[1].references_sha256.clear(),
+    "post.json: does not say that it was held against the reference manifest"
+)]
+#[case::a_manifest_that_nobody_pinned(
+    |made: &mut Made| {
+        let content = made.files[0].1.clone();
+        made.files.push((format!("rim-{}.xml", "cd".repeat(32)), content));
+        made.evidence.iter_mut().for_each(|evidence| evidence.references_sha256.push("cd".repeat(32)));
+    },
+    "a reference manifest that the plan does not pin for its arm"
+)]
 #[case::no_cpu(|made: &mut Made| made.evidence[1].cpu = None, "the cpu's own report was not taken")]
 #[case::the_cpu_of_another_boot(
     |made: &mut Made| {

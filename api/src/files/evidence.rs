@@ -75,8 +75,8 @@ pub struct Evidence {
     /// What the machine's CPU signed since it booted; absent where nobody asked it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub cpu: Option<CpuEvidence>,
-    /// SHA-256 in hex of the reference manifests that the reports were held against, which lie in `references/` of the
-    /// run; empty where they were held against none.
+    /// SHA-256 in hex of the reference manifests that the reports were held against, which lie with the run as
+    /// `rim-<sha256>.xml`; empty where they were held against none.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub references_sha256: Vec<String>,
     /// Version of the program that took it.

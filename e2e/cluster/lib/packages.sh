@@ -1,4 +1,4 @@
-# What the cluster needs of the machine, installed from Debian where it is missing.
+# What the cluster and the tests on it need of the machine, installed from Debian where it is missing.
 # shellcheck shell=bash
 
 # Lines of COMMAND PACKAGE; a command with a slash is a file.
@@ -15,7 +15,10 @@ nsenter util-linux
 openssl openssl
 pkill procps
 promtool prometheus
+python3 python3
 runc runc
+swtpm swtpm
+tpm2_quote tpm2-tools
 TABLE
 }
 

@@ -87,6 +87,52 @@ fn a_driver_that_cannot_be_used_says_why(#[case] change: fn(&mut Value), #[case]
     assert!(error.contains(told), "{error}");
 }
 
+#[rstest]
+#[case::the_gpu_is_lost(json!({"nvmlDeviceGetFieldValues": 15, "nvmlSystemGetConfComputeState": 15}))]
+#[case::the_driver_is_gone(json!({"nvmlDeviceGetFieldValues": 9, "nvmlSystemGetConfComputeState": 9}))]
+#[case::an_error_that_nvml_does_not_have(
+    json!({"nvmlDeviceGetFieldValues": 12_345, "nvmlSystemGetConfComputeState": 12_345})
+)]
+fn a_driver_that_disappears_leaves_gaps_and_the_state_unknown(#[case] faults: Value) {
+    let driver = Driver::new(|_| {});
+    let pace = Pace::keeping(Duration::from_millis(5), Duration::from_millis(500), Duration::from_secs(10));
+    let nvml = Arc::new(driver.open());
+    let sampler = Sampler::start(Arc::clone(&nvml) as Arc<dyn GpuSource>, pace).unwrap();
+    await_that("a first sample", || sampler.ring(UUID).is_some_and(|ring| ring.totals().samples > 0));
+    let mut file = machine();
+    file["faults"] = faults;
+    driver.say(&file);
+    let totals = || sampler.ring(UUID).unwrap().totals();
+    await_that("a gap", || totals().latest.gap.is_some());
+    let latest = totals().latest;
+    assert_eq!((latest.power_instant_mw, latest.energy_mj), (None, None), "{latest:?}");
+    assert!(latest.gap.as_deref().unwrap().contains("nvml"), "{latest:?}");
+    assert!(matches!(nvml.confidential_compute().mode, Err(Unanswered::Failed(_))));
+    // It comes back: sampling goes on.
+    driver.say(&machine());
+    await_that("a reading", || totals().latest.power_instant_mw == Some(300_250));
+}
+
+#[test]
+fn readings_that_make_no_sense_are_passed_on_or_refused_and_break_nothing() {
+    let driver = Driver::new(|file| {
+        for field in ["temperatureCelsius", "utilizationGpuPercent", "clockGraphicsMhz", "powerInstantMw"] {
+            file["gpus"][0][field] = json!(u32::MAX);
+        }
+        file["gpus"][0]["energyMj"] = json!(u64::MAX);
+        file["gpus"][0]["throttleReasons"] = json!(u64::MAX);
+        file["confidentialCompute"]["cpuCapability"] = json!(250);
+        file["confidentialCompute"]["gpusCapability"] = json!(250);
+    });
+    let nvml = driver.open();
+    assert_eq!(nvml.confidential_compute().cpu_capability, Ok(250));
+    let (fast, slow) = (nvml.fast(UUID, true), nvml.slow(UUID));
+    assert_eq!((fast.power_instant_mw, fast.energy_mj), (Ok(u64::from(u32::MAX)), Some(Ok(u64::MAX))));
+    assert_eq!(slow.temperature_celsius, Ok(u32::MAX));
+    // Bits that no driver has are not among those that are known.
+    assert_eq!(slow.throttle_reasons.unwrap() & 0x8, 0x8);
+}
+
 #[test]
 fn a_driver_that_hangs_in_a_sample_holds_up_neither_readers_nor_the_end() {
     let driver = Driver::new(|_| {});

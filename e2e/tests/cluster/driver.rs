@@ -1,5 +1,5 @@
-//! A machine whose driver changes its mode, or that restarts, while a run is measured: the run is worth nothing, and says
-//! why. The driver lies on the node, where the test changes what it answers from; so does the boot id that the probe of
+//! A machine whose driver changes its mode, or that restarts, or whose GPU is slowed down while a run is measured: the run is
+//! worth nothing, and says why. The driver lies on the node, where the test changes what it answers from; so does the boot id that the probe of
 //! these tests' image reads, since the machine under the cluster cannot be restarted.
 
 use std::{
@@ -14,8 +14,10 @@ use teebench_api::{
     campaign::BenchmarkCampaign,
     conditions::types,
     files::run::{ReasonCode, Verdict},
+    validate::CampaignFile,
 };
 use teebench_e2e::cluster::{Said, Suite, eventually, reason_of, side_by_side};
+use tokio::sync::Mutex;
 
 use crate::{
     model::{RIGHT_TOKEN, campaign, vllm},
@@ -26,6 +28,9 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(240);
 /// The nodes of the two arms.
 const NODES: [&str; 2] = ["cc-off-0", "cc-on-0"];
+
+/// The nodes' drivers, of which each test here has the use alone.
+static DRIVERS: Mutex<()> = Mutex::const_new(());
 
 /// The driver of one node, and its boot id.
 struct Driver(PathBuf);
@@ -67,6 +72,7 @@ impl Driver {
 async fn a_mode_that_changes_or_a_machine_that_restarts_amid_a_run_makes_it_inconclusive() -> anyhow::Result<()> {
     side_by_side("vllm", "driver-changes", async |suite| {
         const NAME: &str = "driver-changes";
+        let _alone = DRIVERS.lock().await;
         let mut drivers = Vec::new();
         for node in NODES {
             let Some(driver) = Driver::install(node)? else {
@@ -75,14 +81,8 @@ async fn a_mode_that_changes_or_a_machine_that_restarts_amid_a_run_makes_it_inco
             };
             drivers.push(driver);
         }
-        let mut file = campaign(&suite, NAME, RIGHT_TOKEN).await?;
-        vllm(&mut file)?.image = std::env::var("E2E_DRIVER_IMAGE").context("E2E_DRIVER_IMAGE is not set")?;
         // Half a minute of load, amid which the driver is changed.
-        let experiment = file.campaign.spec.experiments.first_mut().context("the campaign has an experiment")?;
-        let mut changed = serde_json::to_value(&*experiment)?;
-        changed["dataset"]["random"]["prompts"] = json!(60);
-        changed["load"] = json!({"requestRateMilli": [2000]});
-        *experiment = serde_json::from_value(changed)?;
+        let file = with_driver(&suite, NAME, 60).await?;
         suite.begin(&file).await?;
 
         amid_the_load(&suite, NAME, "cc-off").await?;
@@ -101,6 +101,18 @@ async fn a_mode_that_changes_or_a_machine_that_restarts_amid_a_run_makes_it_inco
         nothing_is_told_of_the_tee(&suite, NAME).await
     })
     .await
+}
+
+/// A campaign of engines that find the node's driver, with this many requests, two of them a second.
+async fn with_driver(suite: &Suite, name: &str, requests: u32) -> anyhow::Result<CampaignFile> {
+    let mut file = campaign(suite, name, RIGHT_TOKEN).await?;
+    vllm(&mut file)?.image = std::env::var("E2E_DRIVER_IMAGE").context("E2E_DRIVER_IMAGE is not set")?;
+    let experiment = file.campaign.spec.experiments.first_mut().context("the campaign has an experiment")?;
+    let mut changed = serde_json::to_value(&*experiment)?;
+    changed["dataset"]["random"]["prompts"] = json!(requests);
+    changed["load"] = json!({"requestRateMilli": [2000]});
+    *experiment = serde_json::from_value(changed)?;
+    Ok(file)
 }
 
 /// Waits until the load generator of an arm's run sends requests.
@@ -129,4 +141,35 @@ async fn the_changes_are_told(suite: &Suite, name: &str, ended: &BenchmarkCampai
     }
     ensure!(status.reasons.iter().all(|reason| reason.code != ReasonCode::ServerDied), "{status:?}");
     Ok(())
+}
+
+#[tokio::test]
+async fn a_gpu_that_its_hardware_slows_down_makes_the_run_inconclusive() -> anyhow::Result<()> {
+    side_by_side("vllm", "gpu-throttles", async |suite| {
+        const NAME: &str = "gpu-throttles";
+        let _alone = DRIVERS.lock().await;
+        let Some(driver) = Driver::install(NODES[0])? else {
+            eprintln!("nodes of this cluster take no driver of a test: not checked");
+            return Ok(());
+        };
+        // NVML's bit for a slow-down by hardware, for instance because the GPU is too hot.
+        driver.says(|file| file["gpus"][0]["throttleReasons"] = json!(0x8))?;
+        // The reasons are read once a second, so the load is one of several.
+        let mut file = with_driver(&suite, NAME, 10).await?;
+        file.campaign.spec.arms.retain(|arm| arm.name == "cc-off");
+        file.campaign.spec.comparison = None;
+        suite.begin(&file).await?;
+
+        let ended = suite.outcome(NAME).await?;
+        ensure!(reason_of(&ended, types::SUCCEEDED) == Some("Inconclusive"), "{:?}", ended.status);
+        let runs = suite.runs(NAME).await?;
+        let status = runs.first().and_then(|run| run.status.as_ref()).context("no run has a status")?;
+        ensure!(status.validity == Some(Verdict::Inconclusive), "{status:?}");
+        let told = status.reasons.iter().find(|reason| reason.code == ReasonCode::Throttled);
+        ensure!(told.is_some_and(|told| told.message.contains("hardware slowdown")), "{status:?}");
+        // The machine is not to blame for anything else: its evidence supports the arm.
+        ensure!(status.reasons.iter().all(|reason| reason.code != ReasonCode::Evidence), "{status:?}");
+        Ok(())
+    })
+    .await
 }

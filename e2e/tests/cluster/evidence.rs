@@ -1,6 +1,6 @@
 //! Real engines beside a driver that answers: what each arm's runs are worth when no GPU has confidential computing on.
 
-use std::{fs, path::Path};
+use std::fs;
 
 use anyhow::{Context, ensure};
 use teebench_api::{
@@ -15,6 +15,7 @@ use teebench_e2e::cluster::{Suite, reason_of, side_by_side};
 use teebench_probe::sampler::Sample;
 
 use crate::{
+    fetched::Fetched,
     model::{RIGHT_TOKEN, campaign, vllm},
     vllm::nothing_is_told_of_the_tee,
 };
@@ -62,36 +63,17 @@ fn the_confidential_arm_is_not(run: &BenchmarkRun) -> anyhow::Result<()> {
 
 /// The evidence of both arms says what the driver said, its samples are there, and `verify` finds nothing wrong.
 async fn what_was_fetched_verifies(suite: &Suite, name: &str) -> anyhow::Result<()> {
-    let fetched = tempfile::tempdir()?;
-    let out = fetched.path().to_string_lossy().into_owned();
-    suite.teebench(&["fetch", name, "--namespace", &suite.namespace, "--out", &out]).await?.well()?;
-    suite.teebench(&["verify", &out]).await?.well()?;
+    let fetched = Fetched::of(suite, name).await?;
+    suite.teebench(&["verify", &fetched.path()]).await?.well()?;
     for arm in ["cc-off", "cc-on"] {
-        let server = find(&fetched.path().join(name).join("runs"), &format!("/{arm}/direct/r1a1/servers/0"))
-            .with_context(|| format!("no server of {arm} was fetched"))?;
-        let evidence: teebench_api::files::evidence::Evidence =
-            serde_json::from_slice(&fs::read(Path::new(&server).join("evidence/post.json"))?)?;
+        let evidence = fetched.evidence(arm, "post")?;
         ensure!(evidence.state == TeeState::Disabled && !evidence.simulated, "{arm}: {evidence:?}");
         ensure!(evidence.environment.driver_version.as_deref() == Some("580.159.04"), "{arm}: {evidence:?}");
         ensure!(evidence.node.instance_type.is_some(), "{arm}: the node's instance type is not told");
         let uuid = &evidence.environment.gpus.first().context("no gpu in the evidence")?.uuid;
-        let lines = fs::read_to_string(Path::new(&server).join(format!("power-{uuid}.jsonl")))?;
+        let lines = fs::read_to_string(fetched.run(arm)?.join(format!("servers/0/power-{uuid}.jsonl")))?;
         let samples: Result<Vec<Sample>, _> = lines.lines().map(serde_json::from_str).collect();
         ensure!(samples?.iter().any(|sample| sample.power_instant_mw == Some(79_720)), "{arm}: no power was sampled");
     }
     Ok(())
-}
-
-/// The directory below `root` whose path ends so.
-fn find(root: &Path, end: &str) -> Option<String> {
-    let mut open = vec![root.to_owned()];
-    while let Some(directory) = open.pop() {
-        let path = directory.to_string_lossy().into_owned();
-        if path.ends_with(end) {
-            return Some(path);
-        }
-        let below = fs::read_dir(&directory).into_iter().flatten().flatten().map(|entry| entry.path());
-        open.extend(below.filter(|path| path.is_dir()));
-    }
-    None
 }

@@ -15,7 +15,10 @@ use teebench_api::{
 };
 use teebench_e2e::cluster::{Suite, reason_of, side_by_side};
 
-use crate::model::{RIGHT_TOKEN, campaign, model};
+use crate::{
+    fetched::Fetched,
+    model::{RIGHT_TOKEN, campaign, model},
+};
 
 fn component(pod: &Pod) -> &str {
     pod.labels().get("app.kubernetes.io/component").map_or("", String::as_str)
@@ -115,10 +118,8 @@ async fn vllm_serves_gated_weights_and_without_gpu_evidence_no_run_counts() -> a
 
 /// No effect stands in the summary and none in the columns.
 pub async fn nothing_is_told_of_the_tee(suite: &Suite, name: &str) -> anyhow::Result<()> {
-    let fetched = tempfile::tempdir()?;
-    let out = fetched.path().to_string_lossy().into_owned();
-    suite.teebench(&["fetch", name, "--namespace", &suite.namespace, "--out", &out]).await?.well()?;
-    let summary: Value = serde_json::from_slice(&fs::read(fetched.path().join(name).join("summary.json"))?)?;
+    let fetched = Fetched::of(suite, name).await?;
+    let summary: Value = serde_json::from_slice(&fs::read(fetched.campaign().join("summary.json"))?)?;
     let text = summary.to_string();
     ensure!(!text.contains("\"ratio\":{"), "an effect was published: {text}");
     let columns = suite.kubectl(&["get", "bc", name, "--no-headers"]).await?.well()?;

@@ -4,13 +4,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use p384::ecdsa::signature::Verifier;
 use p384::ecdsa::{Signature, VerifyingKey};
+use ring::signature::{RSA_PSS_2048_8192_SHA384, UnparsedPublicKey};
 use sha2::{Digest, Sha256};
 use x509_cert::Certificate;
 use x509_cert::der::asn1::ObjectIdentifier;
 use x509_cert::der::{Decode, Encode};
 use x509_cert::ext::pkix::{BasicConstraints, KeyUsage};
-
-use crate::cpu::RsaKey;
 
 /// Five certificates of some 700 bytes are what a GPU gives; NVML's buffer has 5,120 bytes.
 const MOST_BYTES: usize = 16 << 10;
@@ -197,16 +196,17 @@ fn signed_by(child: &Certificate, parent: &Certificate, index: usize, parent_ind
             let key = key(parent, parent_index)?;
             Signature::from_der(bytes).is_ok_and(|signature| key.verify(&signed, &signature).is_ok())
         }
-        RSASSA_PSS => rsa_key(parent, parent_index)?.signed_pss_sha384(&signed, bytes),
+        RSASSA_PSS => rsa_key(parent, parent_index)?.verify(&signed, bytes).is_ok(),
         _ => false,
     };
     if holds { Ok(()) } else { Err(refused) }
 }
 
-fn rsa_key(certificate: &Certificate, index: usize) -> Result<RsaKey, ChainError> {
+/// A key for signatures by PSS with SHA-384 and a salt of its length.
+fn rsa_key(certificate: &Certificate, index: usize) -> Result<UnparsedPublicKey<&[u8]>, ChainError> {
     let info = certificate.tbs_certificate().subject_public_key_info();
     let bytes = info.subject_public_key.as_bytes().filter(|_| info.algorithm.oid == RSA_PUBLIC_KEY);
-    bytes.and_then(RsaKey::from_pkcs1).ok_or(ChainError::Key(index))
+    bytes.map(|bytes| UnparsedPublicKey::new(&RSA_PSS_2048_8192_SHA384, bytes)).ok_or(ChainError::Key(index))
 }
 
 fn valid_at(certificate: &Certificate, index: usize, unix_seconds: u64) -> Result<(), ChainError> {

@@ -11,8 +11,11 @@ use crate::energy::ClockOffset;
 use crate::http::wire::{Clock, CpuPackages, Engine, ErrorBody, Gpus, Health, LogFile, Logs};
 use crate::sampler::Sample;
 
-/// Most answers are small and immediate; the driver's calls behind some take a second at worst.
+/// Most answers are small and immediate; the probe gives up the driver behind some after two seconds.
 const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// For evidence the probe gives the GPUs 45 seconds to sign.
+const EVIDENCE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// An hour of samples has about ten megabytes.
 const SAMPLES_TIMEOUT: Duration = Duration::from_secs(60);
@@ -187,7 +190,8 @@ impl ProbeClient {
     /// When the probe does not answer or refuses the document.
     pub async fn evidence(&self, nonce: &NonceDocument) -> Result<Evidence> {
         let url = self.url("/evidence", &[]);
-        let response = self.exchange(&url, self.client.post(url.clone()).json(nonce)).await?;
+        let request = self.client.post(url.clone()).timeout(EVIDENCE_TIMEOUT).json(nonce);
+        let response = self.exchange(&url, request).await?;
         let body = body(&url, accepted(&url, response).await?).await?;
         parse(&url, &body)
     }

@@ -19,7 +19,6 @@
 pub(crate) mod attest;
 mod hcl;
 mod quote;
-mod rsa;
 mod snp;
 mod tpm;
 
@@ -31,7 +30,6 @@ use teebench_api::files::evidence::{CpuEvidence, CpuNonceDocument};
 pub use attest::{AttestCpuArgs, take};
 pub use hcl::{HclError, HclReport, SNP_BYTES};
 pub use quote::{AttestationKey, Quote, QuoteError};
-pub use rsa::RsaKey;
 pub use snp::{SnpError, SnpReport};
 pub use tpm::{Tpm, TpmError};
 

@@ -4,11 +4,12 @@
 //! (11.3.4). All numbers are big endian.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use p256::ecdsa::signature::Verifier;
+use ring::signature::{RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents};
 use sha2::{Digest, Sha256};
 
-use super::rsa::RsaKey;
 use crate::bytes::{Rest, Truncated};
 
 /// TPM_GENERATED_VALUE: no key that is bound to a TPM signs such bytes unless the TPM made them.
@@ -20,6 +21,8 @@ const ECDSA: u16 = 0x0018;
 /// Registers 0 to 23, in three bytes of a selection.
 const REGISTERS: u8 = 24;
 const MOST_BYTES: usize = 4096;
+/// Keys below are weak, keys above no TPM has.
+const RSA_MODULUS_BYTES: RangeInclusive<usize> = 256..=512;
 
 /// A quote that attests nothing.
 #[derive(thiserror::Error, Clone, Debug, PartialEq, Eq)]
@@ -51,16 +54,17 @@ pub enum QuoteError {
 #[derive(Clone, Debug)]
 pub enum AttestationKey {
     /// RSA.
-    Rsa(RsaKey),
+    Rsa(RsaPublicKeyComponents<Vec<u8>>),
     /// ECDSA on P-256.
     P256(p256::ecdsa::VerifyingKey),
 }
 
 impl AttestationKey {
-    /// An RSA key from its modulus and exponent, big endian.
+    /// An RSA key of 2048 to 4096 bits from its modulus and exponent, big endian.
     #[must_use]
     pub fn rsa(modulus: &[u8], exponent: &[u8]) -> Option<Self> {
-        RsaKey::new(modulus, exponent).map(Self::Rsa)
+        let (n, e) = (without_zeros(modulus).to_vec(), without_zeros(exponent).to_vec());
+        RSA_MODULUS_BYTES.contains(&n.len()).then_some(Self::Rsa(RsaPublicKeyComponents { n, e }))
     }
 
     /// A key on P-256 from the coordinates of its point, big endian.
@@ -83,7 +87,9 @@ impl AttestationKey {
             return Err(QuoteError::Signature);
         }
         let holds = match (self, scheme) {
-            (Self::Rsa(key), RSASSA) => key.signed_pkcs1v15_sha256(message, rest.sized("signature")?),
+            (Self::Rsa(key), RSASSA) => {
+                key.verify(&RSA_PKCS1_2048_8192_SHA256, message, rest.sized("signature")?).is_ok()
+            }
             (Self::P256(key), ECDSA) => {
                 let (r, s) = (scalar(rest.sized("signature")?), scalar(rest.sized("signature")?));
                 let signature = r.zip(s).and_then(|(r, s)| p256::ecdsa::Signature::from_scalars(r, s).ok());
@@ -97,6 +103,10 @@ impl AttestationKey {
             left => Err(QuoteError::Trailing(left)),
         }
     }
+}
+
+fn without_zeros(number: &[u8]) -> &[u8] {
+    &number[number.iter().position(|byte| *byte != 0).unwrap_or(number.len())..]
 }
 
 /// A number of 256 bits; TPMs leave leading zeros out.

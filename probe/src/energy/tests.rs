@@ -186,6 +186,18 @@ type Spoil = fn(&mut Vec<Sample>);
     EnergyVerdict::Ok,
     "GPU is lost"
 )]
+#[case::a_reading_that_no_board_draws(
+    (|samples: &mut Vec<Sample>| samples[500].power_instant_mw = Some(u64::from(u32::MAX))) as Spoil,
+    EnergyVerdict::Degraded,
+    "differ by over 5 %"
+)]
+#[case::a_counter_that_leaps(
+    (|samples: &mut Vec<Sample>| {
+        samples.iter_mut().skip(500).for_each(|sample| sample.energy_mj = sample.energy_mj.map(|counted| counted + (1 << 60)));
+    }) as Spoil,
+    EnergyVerdict::Degraded,
+    "differ by over 5 %"
+)]
 #[case::no_samples((|samples: &mut Vec<Sample>| samples.clear()) as Spoil, EnergyVerdict::Absent, "was not read")]
 fn what_spoils_a_measurement_is_named(#[case] spoil: Spoil, #[case] verdict: EnergyVerdict, #[case] reason: &str) {
     let mut samples = constant(100.0);

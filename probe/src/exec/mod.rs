@@ -37,7 +37,7 @@ use crate::attestation::Root;
 use crate::cli::bad_input;
 use crate::environment::Machine;
 use crate::gpu;
-use crate::http::{self, Probe, Service};
+use crate::http::{self, DriverTurn, Probe, Service};
 use crate::logs::LogFolder;
 use crate::rapl::{self, PackageSampler};
 use crate::sampler::Sampler;
@@ -104,6 +104,7 @@ async fn supervise(
     let sampler = Sampler::start(Arc::clone(&source), args.pace())?;
     let probe = Arc::new(Probe {
         machine: Machine::new(source, root).with_boot_id_in(&args.boot_id),
+        driver: DriverTurn::default(),
         sampler,
         packages,
         engine: states,

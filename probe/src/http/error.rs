@@ -24,6 +24,10 @@ impl Refusal {
         Self { status: StatusCode::NOT_FOUND, error: error.into() }
     }
 
+    pub(super) fn silent(error: impl Into<String>) -> Self {
+        Self { status: StatusCode::GATEWAY_TIMEOUT, error: error.into() }
+    }
+
     pub(super) fn internal(error: impl Display) -> Self {
         Self { status: StatusCode::INTERNAL_SERVER_ERROR, error: format!("{error}") }
     }

@@ -18,9 +18,11 @@
 //! | `GET /logs/NAME?from` | at most 1 MiB of one from a byte on |
 //! | `GET /metrics` | gauges and counters for Prometheus |
 //!
-//! Times are nanoseconds since the Unix epoch; a range holds `from` and not `to`. No handler waits for the sampler.
+//! Times are nanoseconds since the Unix epoch; a range holds `from` and not `to`. No handler waits for the sampler, and none
+//! long for the driver: one that does not answer is 504.
 
 mod cpu;
+mod driver;
 mod error;
 mod health;
 mod logs;
@@ -39,6 +41,7 @@ use axum::routing::{get, post};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+pub use driver::DriverTurn;
 pub use service::Service;
 
 use crate::environment::Machine;
@@ -55,6 +58,8 @@ const MAXIMUM_BODY_BYTES: usize = 64 << 10;
 pub struct Probe {
     /// The machine, asked anew for each answer.
     pub machine: Machine,
+    /// The turn to ask its driver.
+    pub driver: DriverTurn,
     /// The samples.
     pub sampler: Sampler,
     /// The samples of the CPU's packages.

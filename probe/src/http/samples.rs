@@ -14,6 +14,7 @@ use teebench_api::files::energy::EnergyFile;
 
 use super::Probe;
 use super::error::Refusal;
+use super::machine::QUICK;
 use crate::energy::{ClockMapping, EnergyInputs, GpuInput, Window, compute};
 use crate::gpu::SourceKind;
 use crate::power_csv;
@@ -99,8 +100,8 @@ pub(super) async fn energy(
     span: Result<Query<Span>, QueryRejection>,
 ) -> Result<Json<EnergyFile>, Refusal> {
     let Query(span) = span.map_err(|rejection| Refusal::bad_request(rejection.body_text()))?;
-    let file = tokio::task::spawn_blocking(move || energy_of(&probe, span)).await.map_err(Refusal::internal)?;
-    Ok(Json(file))
+    let turn = probe.driver.clone();
+    Ok(Json(turn.ask(QUICK, move || energy_of(&probe, span)).await?))
 }
 
 fn energy_of(probe: &Probe, Span { from, to }: Span) -> EnergyFile {

@@ -56,6 +56,7 @@ async fn start_with(
     let pace = Pace::keeping(Duration::from_millis(10), Duration::from_millis(500), Duration::from_secs(1_000));
     let probe = Arc::new(Probe {
         machine: Machine::new(Arc::clone(&source), Root::Vendor),
+        driver: DriverTurn::default(),
         sampler: Sampler::start(source, pace).unwrap(),
         packages,
         engine: states,

@@ -32,7 +32,7 @@ pub struct Totals {
     pub samples: u64,
     /// Samples in which a call failed.
     pub gaps: u64,
-    /// The last value of every reading, each from the last sample that had it.
+    /// The last value of every reading: power from the last sample, what is read less often from the last one that had it.
     pub latest: Sample,
 }
 
@@ -79,12 +79,15 @@ impl Ring {
 
 impl Totals {
     fn add(&mut self, sample: &Sample) {
-        let latest = &self.latest;
+        let nothing = Sample::default();
+        let has_power = sample.power_instant_mw.is_some() || sample.power_average_mw.is_some();
+        // A GPU that fails to tell its power, which every sample asks for, may be gone: nothing of it is shown as current.
+        let latest = if has_power || sample.gap.is_none() { &self.latest } else { &nothing };
         self.latest = Sample {
             unix_ns: sample.unix_ns,
             mono_ns: sample.mono_ns,
-            power_instant_mw: sample.power_instant_mw.or(latest.power_instant_mw),
-            power_average_mw: sample.power_average_mw.or(latest.power_average_mw),
+            power_instant_mw: sample.power_instant_mw,
+            power_average_mw: sample.power_average_mw,
             energy_mj: sample.energy_mj.or(latest.energy_mj),
             utilization_gpu_percent: sample.utilization_gpu_percent.or(latest.utilization_gpu_percent),
             utilization_memory_percent: sample.utilization_memory_percent.or(latest.utilization_memory_percent),
@@ -158,11 +161,22 @@ mod tests {
     fn totals_count_gaps_and_keep_the_last_value_of_each_reading() {
         let ring = Ring::new(10);
         ring.push(Sample { temperature_celsius: Some(40), ..at(1) });
-        ring.push(Sample { gap: Some("lost".to_owned()), ..Sample::default() });
+        let power = Some(250_000);
+        let gap = Some("energy: it failed".to_owned());
+        ring.push(Sample { power_instant_mw: power, gap, ..Sample::default() });
         ring.push(at(3));
         let totals = ring.totals();
         assert_eq!((totals.samples, totals.gaps), (3, 1));
         assert_eq!((totals.latest.temperature_celsius, totals.latest.energy_mj), (Some(40), Some(3)));
+    }
+
+    #[test]
+    fn nothing_that_a_gpu_told_before_it_was_lost_is_shown_as_current() {
+        let ring = Ring::new(10);
+        ring.push(Sample { power_instant_mw: Some(250_000), temperature_celsius: Some(40), ..at(1) });
+        let lost = Sample { unix_ns: 2, gap: Some("power_instant: it is lost".to_owned()), ..Sample::default() };
+        ring.push(lost.clone());
+        assert_eq!(ring.totals().latest, lost);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! | [`campaign`] | the files beside the runs, and which runs there are |
 //! | [`run`] | one attempt: its files, its identity, what it claims |
 //! | [`server`] | one server's evidence before and after: nonces, answers, samples |
+//! | [`manifests`] | the reference manifests: pinned, kept, and named by the evidence |
 //! | [`statement`] | the in-toto Statement over a campaign's sums |
 //! | [`tokens`] | what a remote verifier's tokens, given beside the files, add |
 //! | [`found`] | what was found, for people and for programs |
@@ -14,6 +15,7 @@
 
 mod campaign;
 mod found;
+mod manifests;
 mod run;
 mod server;
 mod statement;

@@ -9,9 +9,9 @@ use teebench_api::plan::Plan;
 
 use super::Trust;
 use super::found::{Fault, Outcome, RunFound};
+use super::manifests::Manifests;
 use super::server::{self, Expected, Supported};
 use super::sums::{self, Hashed, SUMS_FILE, Sums};
-use crate::endorsement::References;
 
 /// What all attempts of a campaign share.
 pub(super) struct Context<'a> {
@@ -72,7 +72,7 @@ fn judge(context: &Context<'_>, directory: &Path, sums: &Sums, run: &RunFile, fo
         tee: arm.tee,
         minimum: arm.minimum_evidence.unwrap_or_default().into(),
         engine_simulated: context.plan.simulated(),
-        references: &references(directory, sums, arm, &mut found.faults),
+        manifests: &Manifests::read(directory, sums, arm, &mut found.faults),
         trust: context.trust,
     };
     match supported_level(directory, sums, run, &expected, &mut found.faults) {
@@ -80,22 +80,6 @@ fn judge(context: &Context<'_>, directory: &Path, sums: &Sums, run: &RunFile, fo
         Err(reasons) => found.notes = reasons,
     }
     against_the_claim(run, found);
-}
-
-/// The pinned reference manifests that lie with the attempt; one that is missing or broken is a fault.
-fn references(directory: &Path, sums: &Sums, arm: &Arm, faults: &mut Vec<Fault>) -> References {
-    let Some(endorsement) = &arm.endorsement else { return References::default() };
-    let kept = |pin: &&String| sums.contains_key(&file(pin));
-    let file_of = |pin: &String| sums::read(&directory.join(file(pin))).unwrap_or_default();
-    let pins: Vec<String> = endorsement.rim_sha256.iter().filter(kept).cloned().collect();
-    References::pinned(pins.iter().map(file_of), &pins).unwrap_or_else(|error| {
-        faults.push(Fault::new("", error.to_string()));
-        References::default()
-    })
-}
-
-fn file(sha256: &str) -> String {
-    format!("rim-{sha256}.xml")
 }
 
 /// Whether the attempt is the one that its path and the plan say; gives its arm.

@@ -10,8 +10,8 @@ use teebench_api::files::run::ServerRecord;
 
 use super::Trust;
 use super::found::Fault;
+use super::manifests::Manifests;
 use super::sums::{self, Sums};
-use crate::endorsement::References;
 use crate::evidence::{Bound, TeeClaim, recorded, supports};
 
 /// What the evidence of an attempt must be bound to, and what is claimed of it.
@@ -24,7 +24,7 @@ pub(super) struct Expected<'a> {
     pub(super) tee: Tee,
     pub(super) minimum: EvidenceLevel,
     pub(super) engine_simulated: bool,
-    pub(super) references: &'a References,
+    pub(super) manifests: &'a Manifests,
     pub(super) trust: &'a Trust,
 }
 
@@ -94,7 +94,9 @@ pub(super) fn verify(
         faults.push(Fault::new(&file("pre"), "its environment is not the one that run.json has for this server"));
     }
     for (name, evidence) in [("pre", &pre), ("post", &post)] {
-        for message in recorded::contradictions(evidence, expected.references, &expected.trust.verifier) {
+        let references = &expected.manifests.references;
+        let by_answers = recorded::contradictions(evidence, references, &expected.trust.verifier);
+        for message in by_answers.into_iter().chain(expected.manifests.contradictions(evidence)) {
             faults.push(Fault::new(&file(name), message));
         }
     }
