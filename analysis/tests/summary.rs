@@ -8,7 +8,7 @@ use std::{fs, path::Path};
 
 use rstest::rstest;
 use serde_json::json;
-use support::{TEE_THROUGHPUT, Tree, edit, first_run};
+use support::{TEE_THROUGHPUT, Tree, edit, edit_plan, first_run, run_directory};
 use teebench_analysis::{
     metrics::Measure,
     read::campaigns,
@@ -225,6 +225,84 @@ fn cost_follows_price_and_throughput() {
     let premium = arms.cost.unwrap();
     assert!((premium.percent - 100.0 * (8.40 / 6.98 / ratio - 1.0)).abs() < 1e-9);
     assert!(premium.low.unwrap() < premium.percent && premium.percent < premium.high.unwrap());
+}
+
+#[test]
+fn costs_in_two_currencies_are_not_compared_and_all_else_is() {
+    let directory = tempfile::tempdir().unwrap();
+    Tree { requests: 20, ..Tree::default() }.write(directory.path());
+    edit_plan(directory.path(), |plan| plan["spec"]["arms"][1]["price"]["currency"] = json!("EUR"));
+    let Summary { campaigns, .. } = summary_of(&[directory.path()]);
+    let note = campaigns[0].notes.iter().find(|note| note.code == NoteCode::Currencies).unwrap();
+    assert_eq!(note.text, "Prices are in EUR and USD: costs of arms in different currencies are not compared.");
+    let arms = contrast(&campaigns[0], ContrastKind::Arms, "direct");
+    assert!(arms.cost.is_none());
+    assert_eq!(figures(arms, Measure::OutputThroughput).verdict, Difference::Different);
+    let currencies: Vec<&str> = campaigns[0].experiments[0].conditions[0]
+        .cells
+        .iter()
+        .map(|cell| cell.money.as_ref().unwrap().currency.as_str())
+        .collect();
+    assert!(currencies.contains(&"EUR") && currencies.contains(&"USD"), "{currencies:?}");
+}
+
+#[test]
+fn a_stopping_rule_says_how_often_it_looked() {
+    let directory = tempfile::tempdir().unwrap();
+    Tree { requests: 20, repetitions: 8, ..Tree::default() }.write(directory.path());
+    edit_plan(directory.path(), |plan| {
+        plan["spec"]["experiments"][0]["repetitions"] = json!({"minimum": 6, "maximum": 12,
+            "until": {"metric": "OutputThroughput", "ratioHalfWidthPermille": 10}});
+    });
+    let Summary { campaigns, .. } = summary_of(&[directory.path()]);
+    let notes = &campaigns[0].experiments[0].conditions[0].notes;
+    let note = notes.iter().find(|note| note.code == NoteCode::Looks).unwrap();
+    assert!(note.text.contains("it looked 2 times"), "{}", note.text);
+    assert!(!has_note(&only(&Tree { requests: 20, ..Tree::default() }), NoteCode::Looks));
+}
+
+#[test]
+fn a_throughput_that_drifts_from_block_to_block_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let plan = Tree { requests: 20, ..Tree::default() }.write(directory.path());
+    for block in &plan.blocks {
+        for run in block.runs.iter().filter(|run| run.arm == "cc-on" && run.router == "direct") {
+            edit(&run_directory(directory.path(), &plan, block, run, 1).join("bench.json"), |bench| {
+                let throughput = bench["output_throughput"].as_f64().unwrap();
+                bench["output_throughput"] = json!(throughput * 0.97_f64.powf(f64::from(block.repetition)));
+            });
+        }
+    }
+    let Summary { campaigns, .. } = summary_of(&[directory.path()]);
+    let notes = &campaigns[0].experiments[0].conditions[0].notes;
+    let note = notes.iter().find(|note| note.code == NoteCode::Drift).unwrap();
+    assert!(note.text.contains("cc-on") && !note.text.contains("cc-off"), "{}", note.text);
+}
+
+#[test]
+fn arms_are_held_side_by_side_within_a_condition_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let tree = Tree { requests: 20, routers: vec!["direct"], rates_milli: vec![7200, 14_400], ..Tree::default() };
+    let plan = tree.write(directory.path());
+    let runs = || plan.blocks.iter().flat_map(|block| block.runs.iter().map(move |run| (block, run)));
+    let slow = plan.blocks[0].condition;
+    for (block, run) in runs() {
+        let attempt = run_directory(directory.path(), &plan, block, run, 1);
+        // The second condition needs another engine, and the arm with the TEE off did not run it.
+        match (block.condition == slow, run.arm.as_str()) {
+            (true, _) => {}
+            (false, "cc-off") => fs::remove_dir_all(attempt).unwrap(),
+            (false, _) => edit(&attempt.join("run.json"), |file| {
+                for server in file["servers"].as_array_mut().unwrap() {
+                    server["flags_sha256"] = json!("e".repeat(64));
+                }
+            }),
+        }
+    }
+    let Summary { campaigns, .. } = summary_of(&[directory.path()]);
+    let settings = campaigns[0].parity.iter().find(|row| row.property == "engine settings (SHA-256)").unwrap();
+    assert_eq!(settings.arms.iter().map(|arm| arm.values.len()).collect::<Vec<_>>(), [1, 2]);
+    assert!(!settings.differs);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::{TimeVal, TimeValLike};
 use teebench_mock_vllm::Profile;
-use teebench_mock_vllm::engine::{EngineConfig, StepCost};
+use teebench_mock_vllm::engine::{ApiServerCost, EngineConfig, StepCost};
 use teebench_mock_vllm::profile::ModelSize;
 use teebench_mock_vllm::server::{Fleet, FleetConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -141,13 +141,15 @@ fn config(scenario: &Scenario) -> FleetConfig {
         model_size: ModelSize::B8,
         step_cost: Some(StepCost {
             per_request_us: 0.0,
-            frontend_us: 0.0,
+            api_server: ApiServerCost::NONE,
             base_us: scenario.step.as_secs_f64() * 1e6,
             per_decode_sequence_us: 0.0,
             per_prefill_token_us: 0.0,
             per_kv_token_us: 0.0,
             prefill_tile_tokens: 1.0,
             launch_us: 0.0,
+            schedule_us: 0.0,
+            schedule_per_sequence_us: 0.0,
             confidential: None,
         }),
         confidential: false,

@@ -164,10 +164,19 @@ fn one(before: Told<'_>, after: Told<'_>, later: usize, bootstrap: &Bootstrap) -
             }
         }
     }
-    for gone in &before.1.experiments {
-        if !after.1.experiments.iter().any(|known| known.name == gone.name) {
-            not_compared.push(format!("experiment {}: only the earlier campaign has it", gone.name));
-        }
+    for known in &before.1.experiments {
+        let Some(experiment) = after.1.experiments.iter().find(|experiment| experiment.name == known.name) else {
+            not_compared.push(format!("experiment {}: only the earlier campaign has it", known.name));
+            continue;
+        };
+        let gone = |other: &&ConditionSummary| experiment.conditions.iter().all(|each| each.slug != other.slug);
+        not_compared.extend(
+            known
+                .conditions
+                .iter()
+                .filter(gone)
+                .map(|other| format!("{}, {}: only the earlier campaign has it", known.name, other.name)),
+        );
     }
     Versus {
         earlier: 0,

@@ -264,6 +264,18 @@ pub fn first_run(root: &Path, plan: &Plan, arm: &str, router: &str) -> PathBuf {
     run_directory(root, plan, block, run, 1)
 }
 
+/// Changes the plan of a tree, and the digest of it that each run carries.
+pub fn edit_plan(root: &Path, change: impl FnOnce(&mut Value)) -> Plan {
+    let path = root.join("plan.json");
+    edit(&path, change);
+    let plan: Plan = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    for (block, run) in plan.blocks.iter().flat_map(|block| block.runs.iter().map(move |run| (block, run))) {
+        let file = run_directory(root, &plan, block, run, 1).join("run.json");
+        edit(&file, |file| file["plan_sha256"] = plan.digest().into());
+    }
+    plan
+}
+
 /// Changes a file of JSON in place.
 pub fn edit(path: &Path, change: impl FnOnce(&mut Value)) {
     let mut value: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();

@@ -46,6 +46,13 @@ require_root() {
   ((EUID == 0)) || code=2 die "needs root: it makes namespaces, control groups and mounts"
 }
 
+# The name alone makes the state directory a place in memory: a directory of that name that is none is somebody else's,
+# and `down` would remove it.
+require_own_state() {
+  [ -n "${TEEBENCH_CLUSTER_DIR:-}" ] || [ "${E2E_CLUSTER:-}" = kind ] || [ ! -e "$state" ] || mountpoint --quiet "$state" ||
+    code=2 die "$state is there and is no cluster's; move it away, or name the cluster otherwise (TEEBENCH_CLUSTER)"
+}
+
 # A directory for each version of the sources, so that two checkouts never share a build.
 binaries() {
   local sum

@@ -4,6 +4,7 @@ mod artefacts;
 mod campaigns;
 mod command;
 mod operator;
+mod results;
 mod suite;
 mod trouble;
 mod wait;

@@ -22,7 +22,9 @@ use teebench_api::{
     conditions::{Condition, types},
     files::run::{RunFile, Verdict},
 };
-use teebench_e2e::cluster::{Suite, campaign_file, command, eventually, measured, metrics, reason_of, side_by_side};
+use teebench_e2e::cluster::{
+    Suite, campaign_file, command, eventually, is_over, measured, metrics, reason_of, side_by_side,
+};
 use tokio::sync::OnceCell;
 
 const NAME: &str = "small";
@@ -35,8 +37,26 @@ struct Finished {
     campaign: BenchmarkCampaign,
     /// The first conditions that were told.
     first: Vec<Condition>,
+    /// What the results service gave of it once its first run counted, by path.
+    amid: BTreeMap<&'static str, String>,
     /// Its pods as they were last seen.
     pods: Vec<Pod>,
+}
+
+/// What the results service makes of a campaign, by path, and a word that each has.
+const SHOWN: [(&str, &str); 4] = [
+    ("report.html", "planned runs valid"),
+    ("summary.json", "\"simulated\":true"),
+    ("plots/ask-output_throughput.svg", "<svg"),
+    ("plots/ask-output_throughput.csv", "condition,arm"),
+];
+
+async fn served(suite: &Suite) -> anyhow::Result<BTreeMap<&'static str, String>> {
+    let mut given = BTreeMap::new();
+    for (path, _) in SHOWN {
+        given.insert(path, suite.served(NAME, path).await?);
+    }
+    Ok(given)
 }
 
 /// The campaign that all tests here look at; the first of them runs it.
@@ -63,6 +83,15 @@ async fn run_it(suite: &Suite) -> anyhow::Result<Finished> {
         });
         anyhow::Ok(told.await?.status.unwrap_or_default().conditions)
     };
+    let amid = async {
+        let one_counts = |campaign: &BenchmarkCampaign| {
+            let progress = campaign.status.as_ref().and_then(|status| status.progress.as_ref());
+            progress.is_some_and(|progress| progress.valid > 0)
+        };
+        let seen = suite.campaign_until(NAME, "its first run counts", one_counts).await?;
+        ensure!(!is_over(&seen), "it ended before its page was asked for");
+        served(suite).await
+    };
     let mut pods = BTreeMap::new();
     let watched =
         watcher(suite.api::<Pod>(), watcher::Config::default().labels(&format!("teebench.dev/campaign={NAME}")));
@@ -75,11 +104,11 @@ async fn run_it(suite: &Suite) -> anyhow::Result<Finished> {
         }
         Err(anyhow!("the watch of the pods ended"))
     };
-    let (first, campaign) = tokio::select! {
-        ended = async { tokio::try_join!(first, suite.outcome(NAME)) } => ended?,
+    let (first, amid, campaign) = tokio::select! {
+        ended = async { tokio::try_join!(first, amid, suite.outcome(NAME)) } => ended?,
         ended = watching => ended?,
     };
-    Ok(Finished { campaign, first, pods: pods.into_values().collect() })
+    Ok(Finished { campaign, first, amid, pods: pods.into_values().collect() })
 }
 
 /// What `teebench fetch` has copied, in a directory that goes with the value.
@@ -108,6 +137,11 @@ async fn a_campaign_completes_and_every_run_counts() -> anyhow::Result<()> {
         let progress = finished.campaign.status.as_ref().and_then(|status| status.progress.as_ref());
         let progress = progress.context("no progress")?;
         ensure!((progress.valid, progress.failed, progress.total) == (12, 0, 12), "{progress:?}");
+        ensure!(
+            reason_of(&finished.campaign, types::ATTESTATION_VERIFIED) == Some("Supported"),
+            "{:?}",
+            finished.campaign.status
+        );
         let runs = suite.runs(NAME).await?;
         let counted: BTreeSet<_> = runs
             .iter()
@@ -215,6 +249,43 @@ async fn store_config_map_and_status_have_one_digest() -> anyhow::Result<()> {
         ensure!(config_map["summary.csv"].lines().count() > 1, "{}", config_map["summary.csv"]);
         ensure!(results.digest == Some(hex::encode(Sha256::digest(&in_store))), "{:?}", results.digest);
         ensure!(results.store_url.as_deref().is_some_and(|url| url.contains("/e2e-simulator/small.")), "{results:?}");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn the_results_service_shows_a_campaign_that_runs_and_one_that_has_ended() -> anyhow::Result<()> {
+    let finished = finished().await?;
+    side_by_side("simulator", "served", async |suite| {
+        let after = served(&suite).await?;
+        for (path, word) in SHOWN {
+            let (amid, after) = (&finished.amid[path], &after[path]);
+            ensure!(amid.contains(word) && after.contains(word), "{path} has no {word:?}");
+            ensure!(amid != after, "{path} is the same amid the campaign and after it");
+        }
+        ensure!(!finished.amid["report.html"].contains("12 of 12 planned runs valid"), "the page amid is of the end");
+        let fetched = Fetched::of(&suite).await?;
+        for path in ["report.html", "summary.json"] {
+            ensure!(after[path] == fs::read_to_string(fetched.root().join(path))?, "{path} is not the published one");
+        }
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn the_headline_is_that_of_the_published_summary() -> anyhow::Result<()> {
+    let finished = finished().await?;
+    side_by_side("simulator", "headline", async |suite| {
+        let results = finished.campaign.status.as_ref().and_then(|status| status.results.as_ref());
+        let headline = results.and_then(|results| results.headline.clone()).context("no headline")?;
+        let fetched = Fetched::of(&suite).await?;
+        let report = suite.teebench(&["report", &fetched.root().to_string_lossy()]).await?.well()?;
+        for effect in [headline.throughput_loss, headline.ttft, headline.routing] {
+            let effect = effect.context("an effect is missing")?;
+            ensure!(report.contains(&effect), "the report of what was published has no {effect:?}:\n{report}");
+        }
         Ok(())
     })
     .await

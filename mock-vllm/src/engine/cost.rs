@@ -1,9 +1,8 @@
 //! What requests and steps cost: the model that every profile fills with its own coefficients.
 //!
-//! A request first passes the API server, one Python process: it shares that process with the requests that arrive at
-//! the same time ([`StepCost::frontend_us`]) and then waits for what no other request delays
-//! ([`StepCost::per_request_us`]). A step takes the sum of its parts; one that is too large for the captured CUDA
-//! graphs takes at least as long as launching its kernels one by one.
+//! A request first passes the API server, one Python process that it shares with all others ([`ApiServerCost`]), and
+//! then waits for what no other request delays ([`StepCost::per_request_us`]). A step takes the sum of its parts; one
+//! that is too large for the captured CUDA graphs takes at least as long as launching its kernels one by one.
 
 use std::time::Duration;
 
@@ -29,13 +28,13 @@ impl Batch {
 }
 
 /// Time of a step = base + decoding sequences + prefill tokens + KV tokens read, each with its coefficient, and not
-/// less than the launch of its kernels.
+/// less than what the host does for it meanwhile.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct StepCost {
     /// From the end of the API server's work on a request until the scheduler can see it: waits and hand-overs.
     pub per_request_us: f64,
-    /// Work of the API server on a request, during which it serves the others more slowly: HTTP, tokenising.
-    pub frontend_us: f64,
+    /// Work of the API server.
+    pub api_server: ApiServerCost,
     /// Of any step: reading the weights, launching kernels, sampling.
     pub base_us: f64,
     /// Of each sequence that decodes.
@@ -48,8 +47,49 @@ pub struct StepCost {
     pub prefill_tile_tokens: f64,
     /// Launching the kernels of a step that no CUDA graph covers.
     pub launch_us: f64,
+    /// Work of the engine's own process on any step, during which the GPU computes an earlier one: scheduling, results.
+    pub schedule_us: f64,
+    /// The same for each sequence that yields a token.
+    pub schedule_per_sequence_us: f64,
     /// What confidential computing adds, when it is on.
     pub confidential: Option<ConfidentialCost>,
+}
+
+/// Work of the API server, each part of which keeps all other requests and streams waiting.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct ApiServerCost {
+    /// Of each request, whatever its length: connection, headers, checks, hand-over to the engine.
+    pub per_request_us: f64,
+    /// Of each token of a prompt: parsing, tokenising.
+    pub per_prompt_token_us: f64,
+    /// Of each token that the engine yields: reading it, turning it into text, finding its stream.
+    pub per_output_token_us: f64,
+    /// Of each chunk of a stream, however many tokens it joins: writing it as JSON and to the socket.
+    pub per_chunk_us: f64,
+}
+
+impl ApiServerCost {
+    /// A process that takes no time.
+    pub const NONE: Self =
+        Self { per_request_us: 0.0, per_prompt_token_us: 0.0, per_output_token_us: 0.0, per_chunk_us: 0.0 };
+
+    /// Work on a request on its way in.
+    #[must_use]
+    pub fn request(&self, prompt_tokens: usize) -> Duration {
+        microseconds(self.per_request_us + self.per_prompt_token_us * prompt_tokens as f64)
+    }
+
+    /// Work on the tokens of a step before their streams get them.
+    #[must_use]
+    pub fn sorting(&self, tokens: usize) -> Duration {
+        microseconds(self.per_output_token_us * tokens as f64)
+    }
+
+    /// Work on one chunk.
+    #[must_use]
+    pub fn chunk(&self) -> Duration {
+        microseconds(self.per_chunk_us)
+    }
 }
 
 /// What confidential computing adds. These are costs of mechanisms; loss of throughput and latency follow from them.
@@ -77,12 +117,6 @@ pub struct StepTime {
 }
 
 impl StepCost {
-    /// Work of the API server on one request.
-    #[must_use]
-    pub fn frontend(&self) -> Duration {
-        microseconds(self.frontend_us)
-    }
-
     /// Time from the end of the API server's work on a request until it can be scheduled.
     #[must_use]
     pub fn request(&self) -> Duration {
@@ -102,9 +136,10 @@ impl StepCost {
                 + cost.per_prefill_token_us * f64::from(batch.prefill_tokens)
                 + cost.per_output_token_us * f64::from(batch.output_tokens)
         });
-        // Kernels are launched while the GPU computes, so the slower of both counts; the clock is the GPU's alone.
+        // The host works while the GPU computes, so the slower of both counts; the clock is the GPU's alone.
         let launching = if graph { 0.0 } else { self.launch_us };
-        let total = (computing / speed).max(launching) + confidential;
+        let host = launching + self.schedule_us + self.schedule_per_sequence_us * f64::from(batch.output_tokens);
+        let total = (computing / speed).max(host) + confidential;
         StepTime { duration: microseconds(total), computing_share: (computing / speed / total).min(1.0) }
     }
 
@@ -133,13 +168,15 @@ mod tests {
 
     const PLAIN: StepCost = StepCost {
         per_request_us: 500.0,
-        frontend_us: 30.0,
+        api_server: ApiServerCost::NONE,
         base_us: 1000.0,
         per_decode_sequence_us: 10.0,
         per_prefill_token_us: 20.0,
         per_kv_token_us: 0.5,
         prefill_tile_tokens: 10.0,
         launch_us: 1160.0,
+        schedule_us: 0.0,
+        schedule_per_sequence_us: 0.0,
         confidential: None,
     };
     const CONFIDENTIAL: StepCost = StepCost {
@@ -178,6 +215,14 @@ mod tests {
         let batch = Batch { prefill_tokens, ..Batch::default() };
         let expected = StepTime { duration: Duration::from_micros(expected_us), computing_share };
         assert_eq!(PLAIN.step(&batch, false, 1.0), expected);
+    }
+
+    #[test]
+    fn a_step_of_many_sequences_takes_at_least_what_the_host_does_for_each() {
+        let cost = StepCost { schedule_us: 400.0, schedule_per_sequence_us: 50.0, ..PLAIN };
+        let batch = |sequences| Batch { decode_sequences: sequences, output_tokens: sequences, ..Batch::default() };
+        assert_eq!(cost.step(&batch(10), true, 1.0).duration, Duration::from_micros(1100));
+        assert_eq!(cost.step(&batch(40), true, 1.0).duration, Duration::from_micros(2400));
     }
 
     #[test]

@@ -2,15 +2,15 @@
 //!
 //! Nothing here reads a clock. Time is a [`Duration`](std::time::Duration) since the engine's start and comes from
 //! outside: [`Engine::begin_step`] decides what the next step computes and when it ends, [`Engine::finish_step`]
-//! yields the tokens of that step. The same submissions at the same times therefore always give the same tokens at
-//! the same times.
+//! yields the tokens of that step, [`Engine::deliver`] those that have left the API server. The same submissions at
+//! the same times therefore always give the same tokens at the same times.
 
+mod api_server;
 mod block_hash;
 mod block_pool;
 mod config;
 mod cost;
 mod free_list;
-mod frontend;
 mod outcome;
 mod request;
 mod sampler;
@@ -19,8 +19,8 @@ mod scheduler;
 pub use block_hash::{BLOCK_TOKENS, BlockHash};
 pub use block_pool::{BlockId, BlockPool};
 pub use config::{ConfigError, EngineConfig};
-pub use cost::{Batch, ConfidentialCost, StepCost, StepTime};
-pub use outcome::{Begin, Counters, Emission, FinishReason, RequestTimes, Snapshot, StepOutcome};
+pub use cost::{ApiServerCost, Batch, ConfidentialCost, StepCost, StepTime};
+pub use outcome::{Begin, Counters, Delivery, Emission, FinishReason, RequestTimes, Snapshot, StepOutcome};
 pub use request::{NewRequest, RequestId, TokenId};
 pub use sampler::{SamplingKey, natural_output_tokens, output_token};
 pub use scheduler::{Engine, SubmitError};

@@ -8,7 +8,7 @@ use super::request::{RequestId, TokenId};
 /// Answer to [`Engine::begin_step`](super::Engine::begin_step).
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Begin {
-    /// A step runs until `ends`, which is when its tokens are due.
+    /// A step runs until `ends`, which is when the API server gets its tokens.
     Step {
         /// End of the step, since the engine's start.
         ends: Duration,
@@ -17,9 +17,9 @@ pub enum Begin {
         /// Share of the step in which the GPU computes, 0 to 1.
         computing_share: f64,
     },
-    /// There is nothing to compute before that time.
+    /// There is nothing to compute before that time, at which tokens may leave the API server or a request enter.
     IdleUntil(Duration),
-    /// There is nothing to compute until a request is submitted.
+    /// There is nothing to compute or to deliver until a request is submitted.
     Idle,
 }
 
@@ -75,8 +75,35 @@ pub struct Emission {
     pub since_previous: Option<Duration>,
     /// Set on the last token.
     pub finish: Option<FinishReason>,
+    /// Whether the request's tokens leave as they come.
+    pub streams: bool,
     /// Stages of the request, this token included.
     pub times: RequestTimes,
+}
+
+/// One token when it leaves the API server for its client.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Delivery {
+    /// Whose token.
+    pub request: RequestId,
+    /// The token.
+    pub token: TokenId,
+    /// Output tokens of the request, this one included.
+    pub output_tokens: u32,
+    /// Set on the last token.
+    pub finish: Option<FinishReason>,
+    /// When its chunk leaves, since the engine's start.
+    pub at: Duration,
+    /// Whether the chunk ends with it; else the request's next token is part of the same chunk.
+    pub ends_chunk: bool,
+}
+
+impl Delivery {
+    /// A token that is a chunk by itself.
+    pub(super) fn alone(emission: &Emission, at: Duration) -> Self {
+        let Emission { request, token, output_tokens, finish, .. } = *emission;
+        Self { request, token, output_tokens, finish, at, ends_chunk: true }
+    }
 }
 
 /// Result of a finished step.

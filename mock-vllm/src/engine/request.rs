@@ -28,6 +28,8 @@ pub struct NewRequest {
     pub max_tokens: u32,
     /// Output tokens after which the simulated model ends by itself; `None` when the end token is ignored.
     pub natural_tokens: Option<u32>,
+    /// Whether tokens leave as they come; else all leave together at the end.
+    pub streams: bool,
     /// Keeps its cached prefix apart from those of other salts.
     pub cache_salt: Option<String>,
     /// What the sampled tokens depend on.
@@ -45,6 +47,7 @@ pub(super) struct Request {
     pub(super) prompt_tokens: usize,
     pub(super) max_tokens: usize,
     pub(super) natural_tokens: Option<usize>,
+    pub(super) streams: bool,
     pub(super) sampling_key: SamplingKey,
     /// Held blocks in the order of the tokens.
     pub(super) blocks: Vec<BlockId>,
@@ -63,7 +66,7 @@ pub(super) struct Request {
 
 impl Request {
     pub(super) fn new(new: NewRequest) -> Self {
-        let NewRequest { id, arrival, prompt, max_tokens, natural_tokens, cache_salt, sampling_key } = new;
+        let NewRequest { id, arrival, prompt, max_tokens, natural_tokens, streams, cache_salt, sampling_key } = new;
         let mut request = Self {
             id,
             eligible: arrival,
@@ -72,6 +75,7 @@ impl Request {
             tokens: prompt,
             max_tokens: max_tokens as usize,
             natural_tokens: natural_tokens.map(|tokens| tokens as usize),
+            streams,
             sampling_key,
             blocks: Vec::new(),
             hashes: Vec::new(),

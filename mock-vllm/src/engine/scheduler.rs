@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use super::api_server::ApiServer;
 use super::block_hash::BLOCK_TOKENS;
 use super::block_pool::BlockPool;
 use super::config::{ConfigError, EngineConfig};
 use super::cost::{Batch, StepCost};
-use super::frontend::Frontend;
-use super::outcome::{Begin, Counters, Emission, FinishReason, Snapshot, StepOutcome};
+use super::outcome::{Begin, Counters, Delivery, Emission, FinishReason, Snapshot, StepOutcome};
 use super::request::{NewRequest, Request, RequestId};
 use super::sampler::output_token;
 
@@ -46,7 +46,7 @@ pub struct Engine {
     cost: StepCost,
     speed: f64,
     pool: BlockPool,
-    frontend: Frontend,
+    api_server: ApiServer,
     waiting: VecDeque<Request>,
     /// In the order of admission.
     running: Vec<Request>,
@@ -80,7 +80,7 @@ impl Engine {
             cost,
             speed: 1.0,
             pool: BlockPool::new(config.usable_blocks()),
-            frontend: Frontend::default(),
+            api_server: ApiServer::new(cost.api_server),
             waiting: VecDeque::new(),
             running: Vec::new(),
             in_flight: None,
@@ -116,22 +116,35 @@ impl Engine {
     /// See [`Self::check`].
     pub fn submit(&mut self, new: NewRequest) -> Result<(), SubmitError> {
         self.check(new.prompt.len(), new.max_tokens)?;
-        self.pass_frontend(new.arrival);
-        self.frontend.push(Request::new(new), self.cost.frontend());
+        self.advance_api_server(new.arrival);
+        self.api_server.receive(Request::new(new));
         Ok(())
     }
 
-    /// Moves to the queue what the API server has done by `now`.
-    fn pass_frontend(&mut self, now: Duration) {
-        while let Some((done, mut request)) = self.frontend.pop(now) {
+    /// Lets the API server work up to `now`, and queues the requests that it is done with.
+    fn advance_api_server(&mut self, now: Duration) {
+        self.api_server.advance(now);
+        while let Some((done, mut request)) = self.api_server.pop_admitted() {
             request.eligible = done + self.cost.request();
             self.waiting.push_back(request);
         }
-        self.frontend.advance(now);
+    }
+
+    /// When tokens may leave the API server next; `None` when it has nothing to do.
+    #[must_use]
+    pub fn next_delivery(&self) -> Option<Duration> {
+        self.api_server.next_delivery()
+    }
+
+    /// The tokens that leave the API server by `now` and were not yet taken, in the order of their times.
+    pub fn deliver(&mut self, now: Duration) -> Vec<Delivery> {
+        self.advance_api_server(now);
+        self.api_server.take_delivered()
     }
 
     /// Drops a request at once and frees its blocks; `false` when it is not (or no longer) known.
     pub fn abort(&mut self, id: RequestId) -> bool {
+        let arriving = self.api_server.remove(id);
         if let Some(index) = self.running.iter().position(|request| request.id == id) {
             let request = self.running.remove(index);
             self.pool.release(&request.blocks);
@@ -139,7 +152,7 @@ impl Engine {
         }
         let before = self.waiting.len();
         self.waiting.retain(|request| request.id != id);
-        self.waiting.len() < before || self.frontend.remove(id)
+        arriving || self.waiting.len() < before
     }
 
     /// Empties the prefix cache; refused while any request holds blocks, unless running requests are preempted first.
@@ -155,7 +168,7 @@ impl Engine {
     pub fn snapshot(&self) -> Snapshot {
         Snapshot {
             running: self.running.len(),
-            waiting: self.waiting.len() + self.frontend.len(),
+            waiting: self.waiting.len() + self.api_server.requests(),
             kv_cache_usage: 1.0 - self.pool.free() as f64 / self.pool.total() as f64,
             counters: self.counters,
         }
@@ -166,15 +179,15 @@ impl Engine {
         if let Some(step) = self.in_flight {
             return step.begun();
         }
-        self.pass_frontend(now);
+        self.advance_api_server(now);
         let mut budget = self.config.max_num_batched_tokens as usize;
         if !self.schedule_running(&mut budget) {
             self.admit_waiting(now, &mut budget);
         }
         if self.running.is_empty() {
             let queued = self.waiting.front().map(|request| request.eligible);
-            let arriving = self.frontend.next_done().map(|done| done + self.cost.request());
-            return queued.or(arriving).map_or(Begin::Idle, |time| Begin::IdleUntil(time.max(now)));
+            let next = queued.into_iter().chain(self.api_server.next_end()).min();
+            return next.map_or(Begin::Idle, |time| Begin::IdleUntil(time.max(now)));
         }
         let batch = self.batch();
         let graph = batch.tokens() <= self.config.graph_tokens();
@@ -184,7 +197,7 @@ impl Engine {
         step.begun()
     }
 
-    /// Ends the step in flight and yields its tokens; `None` when there is none.
+    /// Ends the step in flight, yields its tokens and gives them to the API server; `None` when there is none.
     pub fn finish_step(&mut self) -> Option<StepOutcome> {
         let InFlight { ends: ended, batch, computing_share: _ } = self.in_flight.take()?;
         let mut emissions = Vec::with_capacity(batch.output_tokens as usize);
@@ -205,6 +218,8 @@ impl Engine {
             }
             !finished
         });
+        self.advance_api_server(ended);
+        self.api_server.hand_out(ended, &emissions);
         Some(StepOutcome { ended, batch, emissions })
     }
 
@@ -335,6 +350,7 @@ fn emit(request: &mut Request, ended: Duration, counters: &mut Counters) -> Emis
         output_tokens: output_tokens as u32,
         since_previous,
         finish,
+        streams: request.streams,
         times: request.times,
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use crate::engine::{Begin, Engine, NewRequest, RequestId, SamplingKey, SubmitError, TokenId};
+use crate::engine::{Begin, Delivery, Engine, NewRequest, RequestId, SamplingKey, SubmitError, TokenId};
 
 /// What a client saw of a request.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -12,6 +12,8 @@ pub struct Served {
     pub sent: Duration,
     /// When each of its tokens came.
     pub tokens: Vec<Duration>,
+    /// When each of its chunks came, which can hold several tokens.
+    pub chunks: Vec<Duration>,
 }
 
 impl Served {
@@ -21,9 +23,9 @@ impl Served {
         self.tokens.first().map(|first| milliseconds(*first - self.sent))
     }
 
-    /// Gaps between tokens, in milliseconds.
+    /// Gaps between chunks, in milliseconds: what clients that know no token boundaries report as ITL.
     pub fn itls_ms(&self) -> impl Iterator<Item = f64> {
-        self.tokens.windows(2).map(|pair| milliseconds(pair[1] - pair[0]))
+        self.chunks.windows(2).map(|pair| milliseconds(pair[1] - pair[0]))
     }
 }
 
@@ -60,17 +62,26 @@ pub fn closed_loop(
             served[index].sent = now;
         }
         places = 0;
-        match engine.begin_step(now) {
-            Begin::Step { ends, batch: _, computing_share: _ } => now = ends,
+        let ends = match engine.begin_step(now) {
+            Begin::Step { ends, batch: _, computing_share: _ } => Some(ends),
             Begin::IdleUntil(time) => {
                 now = time;
-                continue;
+                None
             }
             Begin::Idle => return Ok(served),
+        };
+        if let Some(ends) = ends {
+            now = engine.next_delivery().map_or(ends, |delivery| delivery.min(ends));
+            if now == ends {
+                engine.finish_step();
+            }
         }
-        for emission in engine.finish_step().map(|outcome| outcome.emissions).unwrap_or_default() {
-            served[index_of[&emission.request]].tokens.push(now);
-            places += usize::from(emission.finish.is_some());
+        for delivery in engine.deliver(now) {
+            let Delivery { request, token: _, output_tokens: _, finish, at, ends_chunk } = delivery;
+            let served = &mut served[index_of[&request]];
+            served.tokens.push(at);
+            served.chunks.extend(ends_chunk.then_some(at));
+            places += usize::from(finish.is_some());
         }
     }
 }
@@ -92,6 +103,7 @@ fn random_request(
         prompt,
         max_tokens: output_tokens,
         natural_tokens: None,
+        streams: true,
         cache_salt: None,
     }
 }

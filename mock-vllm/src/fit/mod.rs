@@ -9,4 +9,6 @@ mod residuals;
 
 pub use closed_loop::{Served, closed_loop, steady_throughput};
 pub use point::{Figures, MeasuredPoints, Percentiles, Point};
-pub use residuals::{Coefficients, ErrorSummary, Fold, Residuals};
+pub use residuals::{
+    Coefficients, ErrorSummary, Fold, GpuCoefficients, HalfLeftOut, HostCoefficients, Prediction, Residuals,
+};

@@ -1,5 +1,7 @@
 //! One measured load and its figures, measured or simulated.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::closed_loop::{Served, closed_loop};
@@ -31,6 +33,21 @@ impl MeasuredPoints {
             enable_prefix_caching: true,
             enforce_eager: false,
         }
+    }
+
+    /// The points in two halves that alternate in prompt length and from each concurrency to the next, as the colours
+    /// of a checkerboard: so both halves span the loads, and no figure had a say in the division.
+    #[must_use]
+    pub fn checkerboard(&self) -> (Vec<&Point>, Vec<&Point>) {
+        let rank = |value: usize, of: fn(&Point) -> usize| {
+            let lesser: BTreeSet<usize> = self.points.iter().map(of).filter(|other| *other < value).collect();
+            lesser.len()
+        };
+        self.points.iter().partition(|point| {
+            let concurrency = rank(point.concurrency, |point| point.concurrency);
+            let input_tokens = rank(point.input_tokens, |point| point.input_tokens);
+            (concurrency + input_tokens).is_multiple_of(2)
+        })
     }
 }
 

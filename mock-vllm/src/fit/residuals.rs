@@ -3,17 +3,23 @@
 use serde::{Deserialize, Serialize};
 
 use super::point::{Figures, Point};
-use crate::engine::{EngineConfig, StepCost};
-use crate::profile::ModelShape;
+use crate::engine::{ApiServerCost, EngineConfig, StepCost};
+use crate::profile::{ModelShape, ModelSize, Profile, ProfileFigures};
 
-/// What is fitted; all times in microseconds. See [`StepCost`] for each.
+/// What is fitted, for the size that the profile is fitted to; all times in microseconds.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Coefficients {
-    /// [`StepCost::per_request_us`].
-    pub per_request_us: f64,
-    /// [`StepCost::frontend_us`].
-    pub frontend_us: f64,
+    /// What the GPU computes: grows with the model.
+    pub gpu: GpuCoefficients,
+    /// What the host does: the same for all models, but for the launch of more layers.
+    pub host: HostCoefficients,
+}
+
+/// See [`StepCost`] for each.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GpuCoefficients {
     /// [`StepCost::base_us`].
     pub base_us: f64,
     /// [`StepCost::per_decode_sequence_us`].
@@ -22,66 +28,90 @@ pub struct Coefficients {
     pub per_prefill_token_us: f64,
     /// [`StepCost::per_kv_token_us`].
     pub per_kv_token_us: f64,
+}
+
+/// See [`StepCost`] and [`ApiServerCost`] for each.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HostCoefficients {
+    /// [`StepCost::per_request_us`].
+    pub wait_per_request_us: f64,
     /// [`StepCost::launch_us`].
     pub launch_us: f64,
+    /// [`StepCost::schedule_us`].
+    pub schedule_us: f64,
+    /// [`StepCost::schedule_per_sequence_us`].
+    pub schedule_per_sequence_us: f64,
+    /// [`ApiServerCost::per_request_us`].
+    pub work_per_request_us: f64,
+    /// [`ApiServerCost::per_prompt_token_us`].
+    pub work_per_prompt_token_us: f64,
+    /// [`ApiServerCost::per_output_token_us`].
+    pub work_per_output_token_us: f64,
+    /// [`ApiServerCost::per_chunk_us`].
+    pub work_per_chunk_us: f64,
 }
 
 impl Coefficients {
-    /// The cost of a model of that shape, which also gives what is not fitted: the cost of attention in a prefill.
+    /// The cost of a model of the fitted shape, which also gives what is not fitted: attention in a prefill.
     #[must_use]
     pub fn step_cost(&self, shape: &ModelShape) -> StepCost {
-        let Self {
-            per_request_us,
-            frontend_us,
-            base_us,
-            per_decode_sequence_us,
-            per_prefill_token_us,
-            per_kv_token_us,
+        let GpuCoefficients { base_us, per_decode_sequence_us, per_prefill_token_us, per_kv_token_us } = self.gpu;
+        let HostCoefficients {
+            wait_per_request_us,
             launch_us,
-        } = *self;
+            schedule_us,
+            schedule_per_sequence_us,
+            work_per_request_us,
+            work_per_prompt_token_us,
+            work_per_output_token_us,
+            work_per_chunk_us,
+        } = self.host;
         StepCost {
-            per_request_us,
-            frontend_us,
+            per_request_us: wait_per_request_us,
+            api_server: ApiServerCost {
+                per_request_us: work_per_request_us,
+                per_prompt_token_us: work_per_prompt_token_us,
+                per_output_token_us: work_per_output_token_us,
+                per_chunk_us: work_per_chunk_us,
+            },
             base_us,
             per_decode_sequence_us,
             per_prefill_token_us,
             per_kv_token_us,
             prefill_tile_tokens: shape.prefill_tile_tokens(per_kv_token_us, per_prefill_token_us),
             launch_us,
+            schedule_us,
+            schedule_per_sequence_us,
             confidential: None,
         }
     }
+
+    /// The cost of another model, scaled by its shape from the size that was fitted.
+    #[must_use]
+    pub fn scaled_to(&self, size: ModelSize) -> StepCost {
+        let cost = self.step_cost(&ModelSize::default().shape());
+        ProfileFigures { cost, ..Profile::H200.figures() }.of_model(size).step_cost(false)
+    }
 }
 
-/// One point, predicted by coefficients that were fitted without it.
+/// One point as it was measured and as it is predicted.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Fold {
+pub struct Prediction {
     /// The point's name.
-    pub left_out: String,
-    /// Fitted to the other points.
-    pub coefficients: Coefficients,
+    pub point: String,
     /// What was measured.
     pub measured: Figures,
     /// What is predicted.
     pub predicted: Figures,
 }
 
-impl Fold {
+impl Prediction {
     /// Predicts a point; `None` when the engine's settings do not take its load.
     #[must_use]
-    pub fn predict(
-        point: &Point,
-        coefficients: Coefficients,
-        config: EngineConfig,
-        shape: &ModelShape,
-    ) -> Option<Self> {
-        Some(Self {
-            left_out: point.name(),
-            coefficients,
-            measured: point.measured(),
-            predicted: point.simulated(config, coefficients.step_cost(shape))?,
-        })
+    pub fn of(point: &Point, config: EngineConfig, cost: StepCost) -> Option<Self> {
+        Some(Self { point: point.name(), measured: point.measured(), predicted: point.simulated(config, cost)? })
     }
 
     /// Predicted over measured less one, by the figure's name.
@@ -92,18 +122,45 @@ impl Fold {
     }
 }
 
-/// A fit and its errors on points left out.
+/// One point, predicted by coefficients that were fitted without it.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Fold {
+    /// Fitted to the other points.
+    pub coefficients: Coefficients,
+    /// The point that was left out.
+    pub left_out: Prediction,
+}
+
+/// Another model on another host. The GPU's costs are scaled by its shape, the host's are fitted to half of its points,
+/// and the other half is predicted.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HalfLeftOut {
+    /// Points that the host's coefficients were fitted to.
+    pub calibrated_on: Vec<String>,
+    /// The GPU's of the fitted model, the host's of those points.
+    pub coefficients: Coefficients,
+    /// Points that no fit of these coefficients has seen.
+    pub left_out: Vec<Prediction>,
+    /// Over all figures of the points left out.
+    pub summary: ErrorSummary,
+}
+
+/// Fits and their errors on points left out.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Residuals {
-    /// What was fitted to.
+    /// How the points of the fitted model were measured.
     pub source: String,
-    /// Fitted to all points: what the profile uses.
-    pub coefficients: Coefficients,
-    /// The points, each left out once.
+    /// The points of the fitted model, each left out once.
     pub folds: Vec<Fold>,
     /// Over all figures of all folds.
     pub summary: ErrorSummary,
+    /// How the points of the other model were measured.
+    pub other_source: String,
+    /// The other model's halves, each left out once. The profile uses the coefficients of the first.
+    pub halves: [HalfLeftOut; 2],
 }
 
 /// How large errors are, and whether they lean to one side.

@@ -9,28 +9,35 @@
 use std::time::Duration;
 
 use super::ProfileFigures;
-use crate::engine::{ConfidentialCost, StepCost};
+use crate::engine::{ApiServerCost, ConfidentialCost, StepCost};
 use crate::gpu::Board;
 
 /// Also the cost on other GPUs of this generation, for want of figures.
 pub(super) const CONFIDENTIAL: ConfidentialCost = ConfidentialCost {
-    per_request_us: 5467.0,
-    per_step_us: 532.1,
+    per_request_us: 4921.0,
+    per_step_us: 531.0,
     per_prefill_token_us: 0.5,
-    per_output_token_us: 29.4,
+    per_output_token_us: 30.49,
     load_factor: 1.8,
 };
 
 pub(super) const FIGURES: ProfileFigures = ProfileFigures {
     cost: StepCost {
-        per_request_us: 8883.0,
-        frontend_us: 805.5,
-        base_us: 7544.0,
-        per_decode_sequence_us: 5.815,
-        per_prefill_token_us: 27.44,
-        per_kv_token_us: 0.045_23,
-        prefill_tile_tokens: 47.19,
-        launch_us: 23_390.0,
+        per_request_us: 6872.0,
+        api_server: ApiServerCost {
+            per_request_us: 1047.0,
+            per_prompt_token_us: 0.3346,
+            per_output_token_us: 11.38,
+            per_chunk_us: 39.91,
+        },
+        base_us: 7542.0,
+        per_decode_sequence_us: 21.91,
+        per_prefill_token_us: 28.08,
+        per_kv_token_us: 0.020_62,
+        prefill_tile_tokens: 19.55,
+        launch_us: 20_300.0,
+        schedule_us: 1039.0,
+        schedule_per_sequence_us: 26.42,
         confidential: None,
     },
     step_fixed_us: 3010.0,

@@ -1,8 +1,9 @@
 //! `H200`: an 8B Llama shape on one H200, fitted to measurements of vLLM 0.25.1.
 //!
 //! Data, method, residuals and the points left out are in `fit/` and in this crate's README; the example `fit` writes
-//! the coefficients that stand here, and a test holds that they are the same. Attention in a prefill follows from the
-//! shape. Of the base, what reading the weights at 83 % of 4.8 TB/s does not explain is fixed.
+//! the coefficients that stand here, and a test holds that they are the same. The GPU's come from an 8B model, the host's
+//! from a 1B model, which alone keeps the host busy. Attention in a prefill follows from the shape. Of the base, what
+//! reading the weights at 83 % of 4.8 TB/s does not explain is fixed.
 //!
 //! Board: nvidia-smi at 1 Hz around the same runs, and NVML's answers at idle and under a full load.
 //!
@@ -11,19 +12,26 @@
 use std::time::Duration;
 
 use super::{ProfileFigures, h100_nvl};
-use crate::engine::StepCost;
+use crate::engine::{ApiServerCost, StepCost};
 use crate::gpu::Board;
 
 pub(super) const FIGURES: ProfileFigures = ProfileFigures {
     cost: StepCost {
-        per_request_us: 8883.0,
-        frontend_us: 805.5,
-        base_us: 4671.0,
-        per_decode_sequence_us: 5.815,
-        per_prefill_token_us: 23.17,
-        per_kv_token_us: 0.036_75,
-        prefill_tile_tokens: 45.41,
-        launch_us: 23_390.0,
+        per_request_us: 6872.0,
+        api_server: ApiServerCost {
+            per_request_us: 1047.0,
+            per_prompt_token_us: 0.3346,
+            per_output_token_us: 11.38,
+            per_chunk_us: 39.91,
+        },
+        base_us: 4643.0,
+        per_decode_sequence_us: 21.91,
+        per_prefill_token_us: 23.71,
+        per_kv_token_us: 0.016_75,
+        prefill_tile_tokens: 18.81,
+        launch_us: 20_300.0,
+        schedule_us: 1039.0,
+        schedule_per_sequence_us: 26.42,
         confidential: None,
     },
     step_fixed_us: 900.0,

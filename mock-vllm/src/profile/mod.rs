@@ -71,19 +71,21 @@ impl Profile {
 impl ProfileFigures {
     /// The figures of another model on the same GPU, predicted from the sizes that decide each cost.
     ///
-    /// Reading weights grows with their bytes, prefill with the parameters that a token passes, reading the cache with
-    /// its bytes a token, attention in a prefill with layers and width, launching with the layers; loading grows with
-    /// the weights, which also take their place from the KV blocks.
+    /// Reading weights grows with their bytes, prefill with the parameters that a token of a prompt passes, reading the
+    /// cache with its bytes a token, attention in a prefill with layers, heads and their dimension, launching with the
+    /// layers; loading grows with the weights, which also take their place from the KV blocks. What the API server does
+    /// depends on no model.
     #[must_use]
     pub fn of_model(self, size: ModelSize) -> Self {
         let (fitted, shape) = (ModelSize::default().shape(), size.shape());
         let weights = shape.active_weight_bytes() / fitted.active_weight_bytes();
         let kv_bytes = shape.kv_bytes_per_token() / fitted.kv_bytes_per_token();
         let layers = f64::from(shape.layers) / f64::from(fitted.layers);
-        let attention = layers * f64::from(shape.attention_width) / f64::from(fitted.attention_width);
+        let prefill = shape.prefill_parameters() / fitted.prefill_parameters();
+        let attention = shape.attention_time() / fitted.attention_time();
         let cost = StepCost {
             base_us: self.step_fixed_us + (self.cost.base_us - self.step_fixed_us) * weights,
-            per_prefill_token_us: self.cost.per_prefill_token_us * weights,
+            per_prefill_token_us: self.cost.per_prefill_token_us * prefill,
             per_kv_token_us: self.cost.per_kv_token_us * kv_bytes,
             prefill_tile_tokens: self.cost.prefill_tile_tokens * kv_bytes / attention,
             launch_us: self.cost.launch_us * layers,

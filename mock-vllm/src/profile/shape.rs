@@ -5,6 +5,9 @@ use clap::ValueEnum;
 /// Bytes of a weight and of a KV entry, as bfloat16.
 const ELEMENT_BYTES: f64 = 2.0;
 
+/// Width of a head whose matrix products take as long as its exponentials.
+const EXPONENTIAL_AS_WIDTH: f64 = 64.0;
+
 /// A dense decoder, by the sizes that decide what a step costs.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct ModelShape {
@@ -14,8 +17,12 @@ pub struct ModelShape {
     pub attention_width: u32,
     /// Key-value heads times their dimension.
     pub kv_width: u32,
-    /// Parameters that every token passes: all but the table of input embeddings.
+    /// Dimension of a head.
+    pub head_width: u32,
+    /// Parameters that a step reads and a decoded token passes: all but the table of input embeddings.
     pub active_parameters: f64,
+    /// Those of them that turn the last state into a choice of token: a prompt passes them with its last token alone.
+    pub output_parameters: f64,
     /// Parameters that the GPU holds.
     pub parameters: f64,
 }
@@ -47,28 +54,36 @@ impl ModelSize {
                 layers: 16,
                 attention_width: 2048,
                 kv_width: 512,
+                head_width: 64,
                 active_parameters: 1.236e9,
+                output_parameters: 0.263e9,
                 parameters: 1.236e9,
             },
             Self::B8 => ModelShape {
                 layers: 32,
                 attention_width: 4096,
                 kv_width: 1024,
+                head_width: 128,
                 active_parameters: 7.505e9,
+                output_parameters: 0.525e9,
                 parameters: 8.030e9,
             },
             Self::B24 => ModelShape {
                 layers: 40,
                 attention_width: 4096,
                 kv_width: 1024,
+                head_width: 128,
                 active_parameters: 22.90e9,
+                output_parameters: 0.671e9,
                 parameters: 23.57e9,
             },
             Self::B32 => ModelShape {
                 layers: 64,
                 attention_width: 8192,
                 kv_width: 1024,
+                head_width: 128,
                 active_parameters: 31.98e9,
+                output_parameters: 0.778e9,
                 parameters: 32.76e9,
             },
         }
@@ -80,6 +95,23 @@ impl ModelShape {
     #[must_use]
     pub fn active_weight_bytes(&self) -> f64 {
         self.active_parameters * ELEMENT_BYTES
+    }
+
+    /// Parameters that each token of a prompt passes.
+    #[must_use]
+    pub fn prefill_parameters(&self) -> f64 {
+        self.active_parameters - self.output_parameters
+    }
+
+    /// Time of attention for a pair of query and key over all layers, in units that compare shapes.
+    ///
+    /// Two matrix products grow with the head's dimension, one exponential a head does not. On an H100 (989 Tflop/s, and
+    /// 3.9 T exponentials/s) the exponentials of a head of dimension 128 take half the time of its products ("FlashAttention-3",
+    /// 2024), hence as long as the products of a dimension of 64.
+    #[must_use]
+    pub fn attention_time(&self) -> f64 {
+        let heads = self.attention_width / self.head_width;
+        f64::from(self.layers) * f64::from(heads) * (f64::from(self.head_width) + EXPONENTIAL_AS_WIDTH)
     }
 
     /// Bytes of all weights.
@@ -101,7 +133,7 @@ impl ModelShape {
     #[must_use]
     pub fn prefill_tile_tokens(&self, per_kv_token_us: f64, per_prefill_token_us: f64) -> f64 {
         let pair_to_token =
-            4.0 * f64::from(self.attention_width) * f64::from(self.layers) / (2.0 * self.active_parameters);
+            4.0 * f64::from(self.attention_width) * f64::from(self.layers) / (2.0 * self.prefill_parameters());
         per_kv_token_us / (per_prefill_token_us * pair_to_token)
     }
 }

@@ -7,19 +7,21 @@
 use std::time::Duration;
 
 use super::ProfileFigures;
-use crate::engine::{ConfidentialCost, StepCost};
+use crate::engine::{ApiServerCost, ConfidentialCost, StepCost};
 use crate::gpu::Board;
 
 pub(super) const FIGURES: ProfileFigures = ProfileFigures {
     cost: StepCost {
         per_request_us: 800.0,
-        frontend_us: 0.0,
+        api_server: ApiServerCost::NONE,
         base_us: 2900.0,
         per_decode_sequence_us: 120.0,
         per_prefill_token_us: 30.0,
         per_kv_token_us: 0.02,
         prefill_tile_tokens: 20.0,
         launch_us: 0.0,
+        schedule_us: 0.0,
+        schedule_per_sequence_us: 0.0,
         confidential: None,
     },
     step_fixed_us: 900.0,

@@ -9,7 +9,9 @@ use tokio::sync::Notify;
 
 use super::mailbox::{Receiver, Sender, mailbox};
 use super::metrics::Metrics;
-use crate::engine::{Begin, Engine, FinishReason, NewRequest, RequestId, SamplingKey, Snapshot, SubmitError, TokenId};
+use crate::engine::{
+    Begin, Delivery, Engine, FinishReason, NewRequest, RequestId, SamplingKey, Snapshot, SubmitError, TokenId,
+};
 use crate::gpu::{Board, Load, LoadMeter};
 
 /// Shared access to one engine, its metrics and its load.
@@ -47,6 +49,8 @@ pub struct Submission {
     pub max_tokens: u32,
     /// Output tokens after which the model ends by itself.
     pub natural_tokens: Option<u32>,
+    /// Whether tokens leave as they come.
+    pub streams: bool,
     /// Salt of the prefix cache.
     pub cache_salt: Option<String>,
     /// What the sampled tokens depend on.
@@ -64,8 +68,10 @@ pub struct Event {
     pub output_tokens: u32,
     /// Set on the last token.
     pub finish: Option<FinishReason>,
-    /// When the token should reach the client.
+    /// When the token should leave for the client.
     pub due: Instant,
+    /// Whether the chunk ends with it; else the answer's next token is part of the same chunk.
+    pub ends_chunk: bool,
 }
 
 impl EngineHandle {
@@ -131,7 +137,7 @@ impl EngineHandle {
         }
         let mut open = Vec::with_capacity(submissions.len());
         for (choice, submission) in (0..).zip(submissions) {
-            let Submission { prompt, max_tokens, natural_tokens, cache_salt, sampling_key } = submission;
+            let Submission { prompt, max_tokens, natural_tokens, streams, cache_salt, sampling_key } = submission;
             let id = RequestId(live.next_id);
             live.next_id += 1;
             live.engine.submit(NewRequest {
@@ -140,6 +146,7 @@ impl EngineHandle {
                 prompt,
                 max_tokens,
                 natural_tokens,
+                streams,
                 cache_salt,
                 sampling_key,
             })?;
@@ -171,23 +178,28 @@ impl EngineHandle {
     pub(super) fn finish_step(&self) {
         let mut live = self.live();
         let Some(outcome) = live.engine.finish_step() else { return };
-        let due = self.instant(outcome.ended);
-        for emission in &outcome.emissions {
-            let Some(sink) = live.sinks.get(&emission.request) else { continue };
-            sink.sender.send(Event {
-                choice: sink.choice,
-                token: emission.token,
-                output_tokens: emission.output_tokens,
-                finish: emission.finish,
-                due,
-            });
-            if emission.finish.is_some() {
-                live.sinks.remove(&emission.request);
-            }
-        }
         let counters = live.engine.snapshot().counters;
         drop(live);
         self.0.metrics.observe_step(&outcome, &counters);
+    }
+
+    /// When tokens may be due next, see [`Engine::next_delivery`].
+    pub(super) fn next_delivery(&self) -> Option<Duration> {
+        self.live().engine.next_delivery()
+    }
+
+    /// Gives connections the tokens that are due by `now`.
+    pub(super) fn deliver(&self, now: Duration) {
+        let mut live = self.live();
+        for delivery in live.engine.deliver(now) {
+            let Delivery { request, token, output_tokens, finish, at, ends_chunk } = delivery;
+            let Some(sink) = live.sinks.get(&request) else { continue };
+            let due = self.instant(at);
+            sink.sender.send(Event { choice: sink.choice, token, output_tokens, finish, due, ends_chunk });
+            if finish.is_some() {
+                live.sinks.remove(&request);
+            }
+        }
     }
 
     /// Breaks off all answers, present and future.

@@ -53,6 +53,7 @@ pub fn request(id: u64, arrival: Duration, prompt: Vec<TokenId>, max_tokens: u32
         prompt,
         max_tokens,
         natural_tokens: None,
+        streams: true,
         cache_salt: None,
     }
 }

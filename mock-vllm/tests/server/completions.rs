@@ -3,7 +3,8 @@
 use reqwest::header::CONTENT_TYPE;
 use rstest::rstest;
 use serde_json::{Value, json};
-use teebench_mock_vllm::engine::EngineConfig;
+use teebench_mock_vllm::Profile;
+use teebench_mock_vllm::engine::{ApiServerCost, EngineConfig, StepCost};
 use teebench_mock_vllm::server::FleetConfig;
 
 use crate::harness::{MODEL, Simulator, completion, config, events, streamed_text, with};
@@ -186,4 +187,21 @@ async fn a_client_that_goes_away_frees_its_place() {
     simulator.metric_becomes("vllm:kv_cache_usage_perc", |usage| usage == 0.0).await;
     let text = simulator.get("/metrics").await.text().await.unwrap();
     assert!(text.contains(r#"finished_reason="abort",model_name="tiny-model"} 1"#), "{text}");
+}
+
+#[tokio::test]
+async fn a_server_that_is_slower_than_its_engine_joins_tokens_into_chunks_and_loses_none() {
+    let api_server = ApiServerCost { per_chunk_us: 20_000.0, ..ApiServerCost::NONE };
+    let cost = StepCost { base_us: 1000.0, api_server, ..Profile::Tiny.figures().cost };
+    let simulator = Simulator::ready(FleetConfig { step_cost: Some(cost), ..config() }).await;
+    let request = completion("abc", 40, 24);
+    let whole = simulator.post_json("/v1/completions", &request).await;
+    let streamed = with(request, &json!({"stream": true, "stream_options": {"include_usage": true}}));
+    let (events, done) = events(&simulator.post("/v1/completions", &streamed).await.text().await.unwrap());
+    assert!(done);
+    let (usage, chunks) = events.split_last().unwrap();
+    assert!(chunks.len() < 12, "{} chunks for 24 tokens", chunks.len());
+    assert_eq!(streamed_text(chunks), whole["choices"][0]["text"]);
+    assert_eq!(usage["usage"]["completion_tokens"], 24);
+    assert_eq!(chunks[chunks.len() - 1]["choices"][0]["finish_reason"], "length");
 }

@@ -205,6 +205,10 @@ impl Board {
                 gaps += 1;
             }
         }
+        // They are read once a second: a short window may have none.
+        if self.energy.samples > 0 && self.throttle.samples == 0 {
+            self.reasons.push("throttle reasons were not read in the window: no slow-down is ruled out".to_owned());
+        }
         if gaps > 1 {
             self.reasons.push(format!("readings failed in {gaps} of {} samples", self.energy.samples));
         }

@@ -21,6 +21,7 @@ fn samples(seconds: f64, watts: impl Fn(f64) -> f64, joules: impl Fn(f64) -> f64
                 mono_ns: MONO_NS + index * 100_000_000,
                 power_instant_mw: Some((watts(time) * 1e3).round() as u64),
                 energy_mj: Some(5_000_000 + (joules(time) * 1e3).round() as u64),
+                throttle_reasons: (index % 10 == 0).then_some(0),
                 ..Sample::default()
             }
         })
@@ -197,6 +198,11 @@ type Spoil = fn(&mut Vec<Sample>);
     }) as Spoil,
     EnergyVerdict::Degraded,
     "differ by over 5 %"
+)]
+#[case::no_throttle_reasons(
+    (|samples: &mut Vec<Sample>| samples.iter_mut().for_each(|sample| sample.throttle_reasons = None)) as Spoil,
+    EnergyVerdict::Ok,
+    "no slow-down is ruled out"
 )]
 #[case::no_samples((|samples: &mut Vec<Sample>| samples.clear()) as Spoil, EnergyVerdict::Absent, "was not read")]
 fn what_spoils_a_measurement_is_named(#[case] spoil: Spoil, #[case] verdict: EnergyVerdict, #[case] reason: &str) {

@@ -149,12 +149,7 @@ fn effects_table(
 }
 
 fn effect_fields(contrast: &Contrast, effect: &EffectSummary) -> Vec<Field> {
-    let name = format!(
-        "{}{}{}",
-        if effect.primary { "★ " } else { "" },
-        comparison(contrast),
-        if contrast.paired { "" } else { " (unpaired)" }
-    );
+    let name = format!("{}{}", if effect.primary { "★ " } else { "" }, comparison(contrast));
     let mut row = vec![Field::text(name), Field::text(effect.metric.title())];
     let Some(figures) = &effect.figures else {
         row.push(Field::text(effect.absent.as_deref().unwrap_or("absent")));

@@ -41,9 +41,9 @@ fn legend(campaign: &CampaignSummary) -> Markup {
 fn figure(campaign: &CampaignSummary, drawn: &Drawn) -> Markup {
     let Drawn { id, title, unit, caption, svg, numbers } = drawn;
     html! {
-        figure {
+        figure aria-labelledby={ (id) "-name" } {
             figcaption {
-                b { (title) } " " span class="unit" { (unit) }
+                b id={ (id) "-name" } { (title) } " " span class="unit" { (unit) }
                 @if campaign.simulated { " " span class="tag" { "simulated" } }
                 // A number and its sign stay on one line.
                 span class="caption" { (caption.replace(" %", "\u{a0}%")) }

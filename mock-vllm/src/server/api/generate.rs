@@ -94,6 +94,7 @@ fn submissions(
                 max_tokens,
                 natural_tokens: (!params.ignores_eos())
                     .then(|| natural_output_tokens(sampling_key).max(params.min_tokens())),
+                streams: params.streams(),
                 cache_salt: params.cache_salt().map(str::to_owned),
                 sampling_key,
             });

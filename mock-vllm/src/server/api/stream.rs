@@ -1,4 +1,4 @@
-//! A reply as server-sent events, one for each token, at the token's time; events that are due together leave together.
+//! A reply as server-sent events, one for each chunk, at the chunk's time; events that are due together leave together.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use thiserror::Error;
 
 use super::chunk::{ChunkWriter, End, Endpoint, ReplyHead, Usage};
 use super::params::{Params, UsageInStream};
-use crate::engine::FinishReason;
+use crate::engine::{FinishReason, TokenId};
 use crate::server::handle::{Event, Generation};
 use crate::server::state::{InProgress, ServerState};
 use crate::server::stop::StopMatcher;
@@ -71,11 +71,13 @@ pub fn respond(
 struct Choice {
     matcher: Option<StopMatcher>,
     output_tokens: u32,
+    /// Tokens whose chunk has more to come.
+    joined: Vec<TokenId>,
 }
 
 impl Choice {
     fn new(stops: &[String]) -> Self {
-        Self { matcher: (!stops.is_empty()).then(|| StopMatcher::new(stops)), output_tokens: 0 }
+        Self { matcher: (!stops.is_empty()).then(|| StopMatcher::new(stops)), output_tokens: 0, joined: Vec::new() }
     }
 }
 
@@ -119,12 +121,19 @@ impl TokenStream {
             self.open();
         }
         let choice = &mut self.choices[index as usize];
-        if choice.matcher.is_none() && event.finish.is_none() && !self.usage.continuous {
+        if !event.ends_chunk {
+            choice.joined.push(event.token);
+            return;
+        }
+        let plain = choice.matcher.is_none() && event.finish.is_none() && !self.usage.continuous;
+        if plain && choice.joined.is_empty() {
             self.write(|writer, out| writer.token(out, index, event.token));
             return;
         }
+        choice.joined.push(event.token);
         let usage_follows = self.usage.at_end;
-        let text = tokenizer::decode(&[event.token]);
+        let text = tokenizer::decode(&choice.joined);
+        choice.joined.clear();
         let finish = event.finish.map(|reason| End { reason, stop: None, usage_follows });
         let (text, end) = match &mut choice.matcher {
             None => (text, finish),
