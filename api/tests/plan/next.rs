@@ -212,6 +212,25 @@ fn servers_that_die_under_different_runs_do_not_doom_their_boot() {
 }
 
 #[test]
+fn servers_that_are_seen_to_die_amid_a_run_are_charged_to_that_run() {
+    let mut world = small(&Small { restart: "Campaign", ..Small::default() });
+    world.observed.limits.failure_policy = FailurePolicy { attempts_per_run: 1, maximum_failed_runs: 9 };
+    while world.running.is_none() {
+        assert_eq!(world.step(Event::Slow), None);
+        if let Some(servers) = &mut world.observed.servers {
+            servers.state = ServerState::Ready;
+        }
+    }
+    world.observed.servers.as_mut().unwrap().state = ServerState::Failed { reason: String::from("evicted") };
+    for _ in 0..3 {
+        assert_eq!(world.step(Event::Slow), None);
+    }
+    assert_eq!(world.run_to_end([ServerDies]), Outcome::RunFailed);
+    assert_eq!(world.observed.attempts.iter().filter(|attempt| attempt.verdict == Verdict::Failed).count(), 1);
+    assert_eq!((world.counted().len(), boots(&world).len()), (3, 2));
+}
+
+#[test]
 fn servers_that_served_a_block_before_they_died_do_not_doom_their_boot() {
     let experiments = ONE.replace("minimum: 2", "minimum: 3");
     let mut world = small(&Small { restart: "Campaign", experiments: &experiments, ..Small::default() });
