@@ -228,6 +228,7 @@ fn servers_that_are_seen_to_die_amid_a_run_are_charged_to_that_run() {
     assert_eq!(world.run_to_end([ServerDies]), Outcome::RunFailed);
     assert_eq!(world.observed.attempts.iter().filter(|attempt| attempt.verdict == Verdict::Failed).count(), 1);
     assert_eq!((world.counted().len(), boots(&world).len()), (3, 2));
+    assert_eq!(world.starts().len(), 4, "nothing is repeated for a run that has no attempt left");
 }
 
 #[test]

@@ -69,9 +69,11 @@ fn is_done_once_decided(plan: &Plan, decisions: &[Decision], observed: &Observed
 
 /// The next decision that follows from what is known, if one does. Each settles what called for it, so that they end.
 fn due_decision(state: &State<'_>, observed: &Observed) -> Option<Decision> {
+    // What servers that died cost, and whom, is known when the run that they served has ended.
+    let settled = observed.running.is_none();
     retry::due_boot_failure(state, observed)
-        .or_else(|| retry::due_abandonment(state, observed))
-        .or_else(|| retry::due_repeat(state, observed))
+        .or_else(|| settled.then(|| retry::due_abandonment(state, observed))?)
+        .or_else(|| settled.then(|| retry::due_repeat(state, observed))?)
         .or_else(|| saturation::due_step(state))
         .or_else(|| repeat::due_look(state))
 }

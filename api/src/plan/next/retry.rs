@@ -29,12 +29,8 @@ fn why(attempt: &AttemptOutcome) -> String {
 }
 
 /// Gives up a boot with open runs of which as many generations came to nothing as a run has attempts. One that served
-/// a whole block came to something, and one that ended with an attempt is charged to that attempt's run; so nothing is
-/// given up before the run that is being executed has ended.
+/// a whole block came to something, and one that ended with an attempt is charged to that attempt's run.
 pub(super) fn due_abandonment(state: &State<'_>, observed: &Observed) -> Option<Decision> {
-    if observed.running.is_some() {
-        return None;
-    }
     let attempts = observed.limits.failure_policy.attempts_per_run;
     let block = &state.plan.blocks[state.current_block()?];
     let boot = state.next_run(block)?.boot;
