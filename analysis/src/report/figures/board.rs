@@ -160,11 +160,8 @@ fn figure(context: Context<'_>, series: &Series) -> Option<Drawn> {
         let conditions = &context.experiment.conditions;
         let condition = conditions.iter().find(|condition| condition.slug == board.condition);
         let throttled = if board.throttled_by_fault() { " (throttled)" } else { "" };
-        format!(
-            "{} · {}{throttled}",
-            condition.map_or(board.condition.as_str(), |condition| &condition.name),
-            board.arm
-        )
+        let name = condition.map_or(board.condition.as_str(), |condition| &condition.name);
+        format!("{name} · {}{}{throttled}", board.arm, ordinal(board, context.boards))
     };
     let peak = |points: &[Point]| points.iter().map(|point| point.y).fold(f64::NEG_INFINITY, f64::max);
     let described: Vec<String> = drawn
@@ -207,6 +204,16 @@ fn figure(context: Context<'_>, series: &Series) -> Option<Drawn> {
         svg: curves(&figure),
         numbers,
     })
+}
+
+/// Which of its run's boards one is, where there are several.
+fn ordinal(board: &Board, boards: &[Board]) -> String {
+    let of_run = || boards.iter().filter(|other| (&other.condition, &other.arm) == (&board.condition, &board.arm));
+    let several = of_run().count();
+    match of_run().position(|other| other.uuid == board.uuid) {
+        Some(place) if several > 1 => format!(" · GPU {} of {several}", place + 1),
+        _ => String::new(),
+    }
 }
 
 /// What is said where more boards were read than are drawn.

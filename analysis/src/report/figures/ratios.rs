@@ -25,13 +25,16 @@ pub fn figure(context: Context<'_>, kind: ContrastKind, title: &str) -> Option<D
         .collect();
     let measures: &[Measure] =
         if contrasts.len() * Measure::LEADING.len() > MOST { &Measure::LEADING[..1] } else { &Measure::LEADING };
-    let groups = if measures.len() == 1 {
-        let one = contrasts.iter().flat_map(|(condition, contrast)| {
-            comparisons(contrast, measures)
-                .into_iter()
-                .map(|each| Comparison { label: name(condition, contrast, true), ..each })
-        });
-        vec![(Measure::OutputThroughput.title().to_owned(), one.collect())]
+    let groups: Vec<(String, Vec<Comparison>)> = if measures.len() == 1 {
+        let of_condition = |condition: &ConditionSummary| {
+            let contrasts = condition.contrasts.iter().filter(|contrast| contrast.kind == kind);
+            let rows = contrasts.flat_map(|contrast| {
+                let named = |each| Comparison { label: comparison(contrast), ..each };
+                comparisons(contrast, measures).into_iter().map(named)
+            });
+            (format!("{} · {}", Measure::OutputThroughput.title(), condition.name), rows.collect())
+        };
+        experiment.conditions.iter().map(of_condition).collect()
     } else {
         let several = experiment.conditions.len() > 1;
         contrasts
@@ -39,7 +42,7 @@ pub fn figure(context: Context<'_>, kind: ContrastKind, title: &str) -> Option<D
             .map(|(condition, contrast)| (name(condition, contrast, several), comparisons(contrast, measures)))
             .collect()
     };
-    let groups: Vec<(String, Vec<Comparison>)> = groups.into_iter().filter(|(_, rows)| !rows.is_empty()).collect();
+    let groups: Vec<_> = groups.into_iter().filter(|(_, rows)| !rows.is_empty()).collect();
     if groups.is_empty() {
         return None;
     }

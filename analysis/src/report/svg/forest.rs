@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::{
     Heading, WIDTH, at,
     axis::{Scale, ratio_ticks},
-    text_width,
+    row_label, text_width,
 };
 use crate::{metrics::Direction, summary::Difference};
 
@@ -13,6 +13,8 @@ const ROW: f64 = 24.0;
 const HEAD: f64 = 26.0;
 const AXIS: f64 = 42.0;
 const RIGHT: f64 = 176.0;
+/// Most room for names: what is left for the axis is a fifth of the figure.
+const MOST_LEFT: f64 = 250.0;
 
 /// Beyond this an interval is cut off at the edge: one wild comparison must not squeeze all others to a line.
 const WIDEST: f64 = 2.4;
@@ -55,7 +57,7 @@ pub fn forest(figure: &ForestFigure) -> Markup {
         .filter(|reach| reach.is_finite())
         .fold((1.0 + 2.0 * margin).ln(), f64::max)
         * 1.06;
-    let left = all().map(|row| text_width(&row.label)).fold(60.0, f64::max).min(170.0) + 14.0;
+    let left = all().map(|row| text_width(&row.label)).fold(60.0, f64::max).min(MOST_LEFT) + 14.0;
     let scale = Scale::new(-reach, reach, left, WIDTH - RIGHT);
     let body: f64 = groups.iter().map(|(_, rows)| HEAD + ROW * rows.len() as f64).sum();
     let (low_margin, high_margin) = (scale.position((1.0 - margin).ln()), scale.position((1.0 + margin).ln()));
@@ -86,7 +88,7 @@ fn one(row: &Comparison, scale: &Scale, y: f64, left: f64) -> Markup {
     let x = scale.position(row.ratio.ln());
     html! {
         g class={ "effect " (tone(row)) } {
-            text class="label" x=(at(left - 10.0)) y=(at(y + 4.0)) text-anchor="end" { (row.label) }
+            (row_label(&row.label, left - 10.0, y))
             @if let Some((low, high)) = row.interval {
                 line class="range" x1=(at(scale.position(low.ln()))) x2=(at(scale.position(high.ln()))) y1=(at(y)) y2=(at(y)) {}
             }

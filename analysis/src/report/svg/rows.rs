@@ -6,7 +6,7 @@ use super::{
     Heading, SERIES, WIDTH, at,
     axis::{Scale, linear_ticks},
     marks::marker,
-    text_width,
+    row_label, text_width,
 };
 use crate::summary::number;
 
@@ -98,7 +98,7 @@ fn one(row: &Row, scale: &Scale, mark: Mark, y: f64, left: f64) -> Markup {
     let zero = scale.start();
     html! {
         g class={ "series-" (row.series % SERIES) } {
-            text class="label" x=(at(left - 10.0)) y=(at(y + 4.0)) text-anchor="end" { (row.label) }
+            (row_label(&row.label, left - 10.0, y))
             @match row.median {
                 Some(median) => {
                     @let x = scale.position(median);
