@@ -92,6 +92,24 @@ async fn conversations_are_counted_by_the_server_when_it_is_asked_to() {
     assert_eq!(run_command(&refused, &server.base_url).await, ExitCode::from(2));
 }
 
+/// Without these flags vLLM's own client takes the file for another conversation, or other requests of it.
+#[tokio::test]
+async fn a_file_is_sent_as_it_stands_by_the_flags_that_vllms_client_needs_for_it() {
+    let server = counting_server().await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("prompts.jsonl");
+    std::fs::write(&file, "{\"prompt\":\"one two\"}\n{\"prompt\":\"three\"}\n").unwrap();
+    let flags = format!(
+        "--dataset-name custom --dataset-path {} --num-prompts 2 --skip-chat-template --no-oversample --disable-shuffle \
+         --custom-output-len 3 --max-concurrency 1",
+        file.display()
+    );
+    assert_eq!(run_command(&flags, &server.base_url).await, ExitCode::SUCCESS);
+    let seen = server.seen();
+    let prompts: Vec<_> = seen.iter().filter_map(|seen| seen.body["prompt"].as_str()).collect();
+    assert_eq!(prompts, ["one two", "three"]);
+}
+
 #[tokio::test]
 async fn a_bad_line_sends_nothing() {
     let server = counting_server().await;
