@@ -71,7 +71,6 @@ build_programs() {
   cargo test --quiet --workspace --features teebench-e2e/cluster --no-run --test cluster --test permissions "${under_test[@]}"
   cargo build --quiet --package teebench-fake-nvml --lib
   [ "$mode" != namespaces ] || e2e/cluster/build >/dev/null
-  tests/stores --install
 }
 
 bring_up() {

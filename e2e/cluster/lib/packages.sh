@@ -11,6 +11,7 @@ findmnt mount
 ip iproute2
 iptables iptables
 lua5.4 lua5.4
+npm npm
 nsenter util-linux
 openssl openssl
 pkill procps
@@ -28,6 +29,8 @@ install_packages() {
   while read -r command package; do
     command -v "$command" >/dev/null || missing+=("$package")
   done < <(needed_packages)
+  # What makes Python's environments is a module, without a command.
+  python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
   ((${#missing[@]})) || return 0
   command -v apt-get >/dev/null || die "needs Debian's packages ${missing[*]}, and there is no apt-get to install them with"
   export DEBIAN_FRONTEND=noninteractive
