@@ -149,7 +149,9 @@ told() {
 run_tests() {
   rm -rf "$artefacts"
   mkdir -p "$artefacts"
-  # Pods reach the store at the address of the cluster's bridge.
-  STORES_HOST=${E2E_STORES_HOST:-10.200.0.1} told tests/stores cargo test --quiet --offline --workspace --features teebench-e2e/cluster --test cluster --test permissions \
+  # Pods reach the object store at an address of this machine: in the built cluster at that of its bridge.
+  local host=10.200.0.1
+  [ "$mode" = namespaces ] || host=$(hostname -I | cut -d ' ' -f 1)
+  STORES_HOST=${E2E_STORES_HOST:-$host} told tests/stores cargo test --quiet --offline --workspace --features teebench-e2e/cluster --test cluster --test permissions \
     --no-fail-fast -- --test-threads=2 --show-output "$@"
 }
