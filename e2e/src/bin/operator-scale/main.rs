@@ -21,7 +21,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 use teebench_api::{campaign::BenchmarkCampaign, files::evidence::Environment};
-use teebench_e2e::cluster::{pauses_between_jobs_ms, quantile};
+use teebench_e2e::cluster::{eventually, pauses_between_jobs_ms, quantile};
 use tokio::net::TcpListener;
 
 use self::{
@@ -36,6 +36,7 @@ const PROBE: &str = "0.0.0.0:9400";
 const AT_ONCE: usize = 16;
 /// How often the operator's memory is looked at.
 const LOOK: Duration = Duration::from_secs(10);
+const CLEAN_UP: Duration = Duration::from_secs(600);
 
 /// What many campaigns cost the operator.
 #[derive(Parser)]
@@ -104,10 +105,15 @@ async fn bench(args: &Args) -> anyhow::Result<()> {
     let store = tempfile::tempdir()?;
     let operator = Operator::start(&args.teebench, NAMESPACE, store.path()).await?;
     watch(args, &operator).await?;
+    // The operator lets go of a campaign that is deleted.
+    campaigns.delete_collection(&DeleteParams::background(), &ListParams::default()).await?;
+    eventually("the campaigns are gone", CLEAN_UP, async || {
+        let left = campaigns.list(&ListParams::default().limit(1)).await.map_err(|error| error.to_string())?;
+        if left.items.is_empty() { Ok(()) } else { Err("some are left".to_owned()) }
+    })
+    .await?;
     drop(operator);
-    let (all, at_once) = (ListParams::default(), DeleteParams::background());
-    campaigns.delete_collection(&at_once, &all).await?;
-    namespaces.delete(NAMESPACE, &at_once).await?;
+    namespaces.delete(NAMESPACE, &DeleteParams::background()).await?;
     machines::remove(&client, args.machines).await
 }
 
