@@ -9,6 +9,7 @@ mod evidence;
 mod faults;
 mod fetched;
 mod gateway;
+mod limits;
 mod model;
 mod monitoring;
 mod people;

@@ -56,6 +56,9 @@ struct Args {
     /// Seconds that a run takes.
     #[arg(long, default_value_t = 15)]
     run_seconds: u64,
+    /// Seconds for which what a campaign leaves besides its results is kept.
+    #[arg(long, default_value_t = 60)]
+    ttl_seconds: u32,
     /// Seconds to watch them for; all is told of what was done by then.
     #[arg(long, default_value_t = 300)]
     seconds: u64,
@@ -95,7 +98,7 @@ async fn bench(args: &Args) -> anyhow::Result<()> {
     let campaigns: Api<BenchmarkCampaign> = Api::namespaced(client.clone(), NAMESPACE);
     stream::iter((0..args.campaigns).map(anyhow::Ok))
         .try_for_each_concurrent(AT_ONCE, async |index| {
-            let campaign = campaign(index, index % args.machines, args.runs)?;
+            let campaign = campaign(index, args)?;
             campaigns.create(&PostParams::default(), &campaign).await?;
             Ok(())
         })
@@ -162,8 +165,8 @@ fn probe_routes() -> Router {
         .route("/environment", get(move || std::future::ready(Json(environment.clone()))))
 }
 
-fn campaign(index: usize, machine: usize, runs: u32) -> anyhow::Result<BenchmarkCampaign> {
-    let pool = machines::machine(machine);
+fn campaign(index: usize, args: &Args) -> anyhow::Result<BenchmarkCampaign> {
+    let pool = machines::machine(index % args.machines);
     Ok(serde_json::from_value(json!({
         "apiVersion": "teebench.dev/v1alpha1", "kind": "BenchmarkCampaign",
         "metadata": {"name": format!("c{index}")},
@@ -174,8 +177,9 @@ fn campaign(index: usize, machine: usize, runs: u32) -> anyhow::Result<Benchmark
             "arms": [{"name": "plain", "tee": "Disabled", "nodePool": {"selector": {MACHINE: pool}}}],
             "routers": [{"name": "direct", "direct": {}}],
             "experiments": [{"name": "ask", "dataset": {"random": {"prompts": 8, "inputTokens": [64]}},
-                "load": {"maxConcurrency": [4]}, "outputTokens": [8], "repetitions": {"minimum": runs}}],
+                "load": {"maxConcurrency": [4]}, "outputTokens": [8], "repetitions": {"minimum": args.runs}}],
             "energy": {"idleSeconds": 0},
+            "ttlSecondsAfterFinished": args.ttl_seconds,
             "loadGenerator": {"nodeSelector": {MACHINE: pool}},
             "failurePolicy": {"attemptsPerRun": 1, "maximumFailedRuns": 10000}
         }
