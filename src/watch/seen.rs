@@ -1,7 +1,7 @@
 //! What the API server tells while a campaign is watched: campaigns of the namespace, its runs, and what the load
 //! generator of the present run says.
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
 use futures::{StreamExt, TryStreamExt, stream::BoxStream};
 use k8s_openapi::api::core::v1::Pod;
@@ -25,6 +25,8 @@ pub struct Seen {
     runs: Store<BenchmarkRun>,
     pods: Api<Pod>,
     changes: BoxStream<'static, Result<(), watcher::Error>>,
+    /// How often in a row the watch was lost.
+    misses: u32,
 }
 
 /// What the load generators of the present run say together.
@@ -53,14 +55,17 @@ impl Seen {
             runs,
             pods: Api::namespaced(client.clone(), namespace),
             changes: futures::stream::select(campaign_changes, run_changes).boxed(),
+            misses: 0,
         };
         let (campaigns, runs) = (seen.campaigns.clone(), seen.runs.clone());
-        let filled = async {
+        let mut filled = pin!(async {
             let _ = tokio::join!(campaigns.wait_until_ready(), runs.wait_until_ready());
-        };
-        tokio::select! {
-            () = filled => {}
-            lost = seen.lost() => return Err(lost),
+        });
+        loop {
+            tokio::select! {
+                () = &mut filled => break,
+                changed = seen.changed() => changed?,
+            }
         }
         if seen.campaign().is_none() {
             return Err(WatchError::Unknown { name: name.to_owned(), namespace: namespace.to_owned() });
@@ -68,20 +73,25 @@ impl Seen {
         Ok(seen)
     }
 
-    /// Takes in changes for as long as it is polled; returns only what ends the watch.
-    pub async fn lost(&mut self) -> WatchError {
-        let mut misses = 0;
+    /// Takes in the next change.
+    ///
+    /// # Errors
+    /// The cluster refuses, or is not reached for a while.
+    pub async fn changed(&mut self) -> Result<(), WatchError> {
         loop {
             match self.changes.next().await {
-                Some(Ok(())) => misses = 0,
+                Some(Ok(())) => {
+                    self.misses = 0;
+                    return Ok(());
+                }
                 // What is not allowed or not installed stays so; a connection that is lost comes back.
-                Some(Err(error @ watcher::Error::InitialListFailed(kube::Error::Api(_)))) => return error.into(),
-                Some(Err(error)) if misses >= MOST_MISSES => return error.into(),
+                Some(Err(error @ watcher::Error::InitialListFailed(kube::Error::Api(_)))) => return Err(error.into()),
+                Some(Err(error)) if self.misses >= MOST_MISSES => return Err(error.into()),
                 Some(Err(error)) => {
-                    misses += 1;
+                    self.misses += 1;
                     tracing::debug!(%error, "the watch was lost; trying again");
                 }
-                None => return WatchError::Deleted(self.name.clone()),
+                None => return Err(WatchError::Deleted(self.name.clone())),
             }
         }
     }
