@@ -14,6 +14,7 @@ use teebench_api::{
     conditions::types,
     files::{energy::EnergyFile, evidence::EvidenceLevel, run::RunFile},
     plan::RouterTarget,
+    policy::Topology,
 };
 use teebench_e2e::cluster::{Suite, campaign_file, deployed_image, measured, reason_of};
 
@@ -57,6 +58,14 @@ fn foreign(image: &str) -> Value {
 #[tokio::test]
 async fn servers_and_routers_that_are_not_ours_are_measured_by_several_load_generators() -> anyhow::Result<()> {
     measured("gateway", "existing", async |suite| {
+        let (file, campaign) = campaign_file("existing")?;
+        let campaign = campaign.to_string_lossy().into_owned();
+        let preflight = async || suite.teebench(&["preflight", &campaign, "--namespace", &suite.namespace]).await;
+        let lacking = preflight().await?;
+        ensure!(lacking.code == Some(1), "{lacking:?}");
+        for told in ["spec.arms[0].serviceRef.name: no Service \"existing\"", "no Service \"foreign-router\""] {
+            ensure!(lacking.out.contains(told), "\"{told}\" was not told: {lacking:?}");
+        }
         let objects = tempfile::NamedTempFile::new()?;
         serde_json::to_writer(&objects, &foreign(&deployed_image(&suite).await?))?;
         let path = objects.path().to_string_lossy().into_owned();
@@ -64,7 +73,7 @@ async fn servers_and_routers_that_are_not_ours_are_measured_by_several_load_gene
         for name in ["deployment/existing", "deployment/foreign-router"] {
             suite.kubectl(&["rollout", "status", name, "--timeout", "120s"]).await?.well()?;
         }
-        let (file, _) = campaign_file("existing")?;
+        preflight().await?.well()?;
         let name = file.campaign.name_any();
         suite.begin(&file).await?;
         let ended = suite.outcome(&name).await?;
@@ -72,7 +81,7 @@ async fn servers_and_routers_that_are_not_ours_are_measured_by_several_load_gene
         each_run_had_all_load_generators(&suite, &name).await?;
         what_is_not_ours_stays_and_nothing_was_put_beside_it(&suite, &name).await?;
         let fetched = Fetched::of(&suite, &name).await?;
-        for router in ["direct", "foreign"] {
+        for router in ["direct", "foreign", "gateway"] {
             only_what_was_measured_is_told(&fetched, router)?;
         }
         suite.end(&name).await?;
@@ -83,7 +92,7 @@ async fn servers_and_routers_that_are_not_ours_are_measured_by_several_load_gene
 
 async fn each_run_had_all_load_generators(suite: &Suite, campaign: &str) -> anyhow::Result<()> {
     let jobs = suite.of_campaign::<Job>(campaign).await?;
-    ensure!(jobs.len() == 2, "{} Jobs of two runs", jobs.len());
+    ensure!(jobs.len() == 3, "{} Jobs of three runs", jobs.len());
     for job in jobs {
         let succeeded = job.status.as_ref().and_then(|status| status.succeeded);
         ensure!(succeeded == Some(LOAD_GENERATORS), "{}: {:?}", job.name_any(), job.status);
@@ -94,14 +103,11 @@ async fn each_run_had_all_load_generators(suite: &Suite, campaign: &str) -> anyh
 async fn what_is_not_ours_stays_and_nothing_was_put_beside_it(suite: &Suite, campaign: &str) -> anyhow::Result<()> {
     let sets = suite.of_campaign::<StatefulSet>(campaign).await?;
     let deployments = suite.of_campaign::<Deployment>(campaign).await?;
-    ensure!((sets.len(), deployments.len()) == (0, 0), "servers or gateways were started");
-    let components: BTreeSet<String> = suite
-        .of_campaign::<Pod>(campaign)
-        .await?
-        .iter()
-        .filter_map(|pod| pod.labels().get("app.kubernetes.io/component").cloned())
-        .collect();
-    ensure!(components == ["load".to_owned()].into(), "{components:?}");
+    ensure!((sets.len(), deployments.len()) == (0, 0), "servers were started, or gateways stay");
+    let pods = suite.of_campaign::<Pod>(campaign).await?;
+    let components: BTreeSet<&str> =
+        pods.iter().filter_map(|pod| pod.labels().get("app.kubernetes.io/component")).map(String::as_str).collect();
+    ensure!(components.is_subset(&["load", "gateway"].into()), "{components:?}");
     for name in ["existing", "foreign-router"] {
         let found = suite.api::<Deployment>().get(name).await?;
         let ready = found.status.as_ref().and_then(|status| status.ready_replicas);
@@ -125,7 +131,12 @@ fn only_what_was_measured_is_told(fetched: &Fetched, router: &str) -> anyhow::Re
     ensure!(server.flags_sha256.is_none() && server.ready_seconds.is_none(), "{server:?}");
     ensure!(server.environment.boot_id.is_none() && server.environment.gpus.is_empty(), "{server:?}");
     ensure!(energy.counter_joules.is_none() && energy.gpus.is_empty(), "{energy:?}");
-    let is_foreign = matches!(&run.target, RouterTarget::Foreign { url } if url == "http://foreign-router:8080");
-    ensure!(is_foreign == (router == "foreign"), "{:?}", run.target);
+    let went = match &run.target {
+        RouterTarget::Direct { .. } => "direct",
+        RouterTarget::Foreign { url } if url == "http://foreign-router:8080" => "foreign",
+        RouterTarget::Policy(policy) if policy.topology == Topology::Gateway => "gateway",
+        RouterTarget::Foreign { .. } | RouterTarget::Policy(_) => "elsewhere",
+    };
+    ensure!(went == router, "{router}: {:?}", run.target);
     Ok(())
 }
