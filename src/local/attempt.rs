@@ -158,7 +158,12 @@ impl Attempt<'_> {
             }
         };
         match end {
-            LoadEnd::Done => exit_of(&mut load).await,
+            LoadEnd::Done => {
+                let end = exit_of(&mut load).await;
+                // One that waits for a first that failed would still write to its log while the files are committed.
+                load.stop(STOP_GRACE).await;
+                end
+            }
             broken @ LoadEnd::Broken(_) => {
                 load.stop(STOP_GRACE).await;
                 broken

@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use reqwest::Url;
 use teebench_api::{
     campaign::{Arm, BenchmarkCampaignSpec, Engine, EngineSettings, Simulator, SimulatorProfile},
     files::evidence::CpuEvidence,
@@ -140,6 +141,7 @@ impl Options {
                 return refuse(unknown("--model", name, &names(spec.models.iter().map(|m| m.name.as_str()).collect())));
             }
         }
+        self.check_addresses()?;
         self.check_services(plan)?;
         for router in &spec.routers {
             if router.service_ref.is_some() && !self.routers.contains_key(&router.name) {
@@ -194,6 +196,20 @@ impl Options {
             );
         }
         Ok(())
+    }
+
+    /// Whether what stands for Services are addresses at all.
+    fn check_addresses(&self) -> Result<(), Refusal> {
+        let given = |flag, addresses| std::iter::repeat(flag).zip(addresses);
+        let mut all = given("--router", &self.routers).chain(given("--service", &self.services));
+        let wrong =
+            all.find(|(_, (_, url))| !Url::parse(url).is_ok_and(|url| url.scheme() == "http" && url.has_host()));
+        match wrong {
+            Some((flag, (name, url))) => {
+                Err(Refusal::Option(format!("{flag} {name}={url}: give an address such as http://HOST:PORT")))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Whether every arm that is a Service has an address here, and what goes through its servers can.

@@ -129,6 +129,7 @@ fn process_naming(parts: &[&str]) -> Option<Pid> {
 #[rstest]
 #[case::no_address("", "", "", &[], "give its address by --service existing=URL")]
 #[case::no_such_arm("", "", "", &["--service", "vllm=http://127.0.0.1:1"], "it has: existing")]
+#[case::no_url("", "", "", &["--service", "existing=localhost:8000"], "such as http://HOST:PORT")]
 #[case::simulated_servers_have_no_address(
     "", "", "", &["--simulate", "--router", "foreign=http://127.0.0.1:1", "--service", "existing=http://127.0.0.1:1"],
     "the campaign has none"
