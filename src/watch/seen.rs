@@ -129,62 +129,10 @@ impl Seen {
             let Ok(log) = self.pods.logs(&pod.name_any(), &parameters).await else { continue };
             steps.extend(log.lines().rev().find_map(|line| serde_json::from_str::<Step>(line).ok()));
         }
-        Some(Live { attempt, step: steps.into_iter().reduce(together)? })
+        Some(Live { attempt, step: Step::together(steps)? })
     }
 }
 
 const MOST_MISSES: u32 = 5;
 /// Logs go between the steps to the same stream of a pod.
 const LAST_LINES: i64 = 10;
-
-/// What several load generators of one run do together.
-fn together(one: Step, other: Step) -> Step {
-    match (one, other) {
-        (
-            Step::Load { done, failed, in_flight, total, output_tokens_per_s, ttft_mean_ms },
-            Step::Load {
-                done: more_done,
-                failed: more_failed,
-                in_flight: more_in_flight,
-                total: more,
-                output_tokens_per_s: more_tokens,
-                ttft_mean_ms: other_ttft,
-            },
-        ) => Step::Load {
-            done: done + more_done,
-            failed: failed + more_failed,
-            in_flight: in_flight + more_in_flight,
-            total: total + more,
-            output_tokens_per_s: output_tokens_per_s + more_tokens,
-            ttft_mean_ms: match (ttft_mean_ms, other_ttft) {
-                (Some(one), Some(other)) => Some(f64::midpoint(one, other)),
-                (one, other) => one.or(other),
-            },
-        },
-        (load @ Step::Load { .. }, _) | (_, load @ Step::Load { .. }) => load,
-        (first, _) => first,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn load(done: u64, ttft_mean_ms: Option<f64>) -> Step {
-        Step::Load { done, failed: 0, in_flight: 1, total: 10, output_tokens_per_s: 50.0, ttft_mean_ms }
-    }
-
-    #[test]
-    fn several_load_generators_are_told_as_one() {
-        let expected = Step::Load {
-            done: 5,
-            failed: 0,
-            in_flight: 2,
-            total: 20,
-            output_tokens_per_s: 100.0,
-            ttft_mean_ms: Some(30.0),
-        };
-        assert_eq!(together(load(2, Some(20.0)), load(3, Some(40.0))), expected);
-        assert_eq!(together(Step::Preparing, load(3, None)), load(3, None));
-    }
-}
