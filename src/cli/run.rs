@@ -28,6 +28,10 @@ pub struct Args {
     /// Address of a foreign router that the campaign names by a Service.
     #[arg(long, value_name = "NAME=URL", value_parser = parse_pair)]
     router: Vec<(String, String)>,
+    /// Address of an arm's existing servers, which the campaign names by a Service; they are measured and not touched
+    /// otherwise.
+    #[arg(long, value_name = "ARM=URL", value_parser = parse_pair)]
+    service: Vec<(String, String)>,
     /// First port of the servers, which count up arm by arm, so that a foreign router can be told of them [default: free
     /// ports].
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
@@ -54,7 +58,8 @@ pub struct Args {
 
 /// Runs the campaign to its end.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let Args { file, out, arm, router, first_port, model, dataset, simulate, fault, references, cpu_evidence } = args;
+    let Args { file, out, arm, router, service, first_port, model, dataset, simulate, fault, references, cpu_evidence } =
+        args;
     let cpu = match cpu_evidence.map(|path| read_cpu_evidence(&path)).transpose() {
         Ok(cpu) => cpu,
         Err(error) => {
@@ -66,6 +71,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         out,
         arm,
         routers: router.into_iter().collect(),
+        services: service.into_iter().collect(),
         models: model.into_iter().map(|(name, dir)| (name, PathBuf::from(dir))).collect(),
         first_port,
         faults: fault,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use teebench_api::{
-    campaign::Endorsement,
+    campaign::{Endorsement, ServiceRef},
     files::inputs::{DatasetInput, GatewayInput, ReferenceInput, RunInputs, ServerInput},
     plan::{Condition, Plan, RouterTarget, next::Start},
 };
@@ -90,6 +90,25 @@ pub fn inputs(order: InputsOrder<'_>) -> Option<RunInputs> {
         keep_texts: plan.spec.load_generator.keep_texts,
         deadline_seconds: deadline_seconds(plan, condition),
     })
+}
+
+/// Servers that were there before, as one: whatever stands behind their Service, nobody beside them gives evidence or
+/// counts energy. Without an address of their own they are called by their Service's name.
+pub fn existing_server(service: &ServiceRef, url: Option<&str>) -> ServerInput {
+    let ServiceRef { name, port } = service;
+    ServerInput {
+        ordinal: 0,
+        uid: format!("service/{name}"),
+        engine_url: url.map_or_else(|| format!("http://{name}:{port}"), str::to_owned),
+        probe_url: None,
+        router_url: None,
+        router_control_url: None,
+        ready_seconds: None,
+        flags_sha256: None,
+        weights: None,
+        idle: None,
+        cpu: None,
+    }
 }
 
 /// The digest that a data set's file must have: as it was read for the plan, else as the campaign names it.

@@ -7,6 +7,6 @@ mod parity;
 mod weights;
 
 pub use engine_command::{EngineCommand, EngineProgram, Placement, Weights, engine_command};
-pub use inputs::{InputsOrder, inputs};
+pub use inputs::{InputsOrder, existing_server, inputs};
 pub use parity::{Parity, ServerFacts, compare};
 pub use weights::description;

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    ffi::OsString,
     fs::{self, File},
     io::{Read, Seek, SeekFrom},
     path::{Path, PathBuf},
@@ -10,7 +9,6 @@ use std::{
 };
 
 use jiff::Timestamp;
-use nix::sys::signal::Signal;
 use teebench_api::{
     files::{
         inputs::{RunInputs, ServerInput},
@@ -22,14 +20,14 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    children::{ChildSpec, Running},
+    generators::{Generators, LoadOrder, log_name},
     live::View,
     options::Options,
     server::{Server, tail},
 };
 use crate::{
-    executor::{InputsOrder, inputs},
-    measure::{MOST_LOG_BYTES, Step, empty_run_file},
+    executor::{InputsOrder, existing_server, inputs},
+    measure::{MOST_LOG_BYTES, empty_run_file},
     store::{self, INPUTS_FILE, Tree, TreeError},
 };
 
@@ -75,13 +73,18 @@ impl Attempt<'_> {
             foreign_routers: &self.options.routers,
             dataset_path: self.datasets.get(&self.start.run.experiment).map(|path| path.display().to_string()),
             references: self.options.references.as_ref().map(|directory| directory.display().to_string()),
-            servers: servers
-                .iter()
-                .map(|server| ServerInput { cpu: self.options.cpu.clone(), ..server.input() })
-                .collect(),
+            servers: self.server_inputs(servers),
             gateways: Vec::new(),
             parity_broken: self.parity_broken,
         })
+    }
+
+    fn server_inputs(&self, servers: &[Server]) -> Vec<ServerInput> {
+        let arm = &self.start.run.arm;
+        if let Some(service) = self.plan.arm(arm).and_then(|arm| arm.service_ref.as_ref()) {
+            return vec![existing_server(service, self.options.services.get(arm).map(String::as_str))];
+        }
+        servers.iter().map(|server| ServerInput { cpu: self.options.cpu.clone(), ..server.input() }).collect()
     }
 
     /// Executes the attempt on these servers and commits its files.
@@ -100,8 +103,7 @@ impl Attempt<'_> {
             Err(error) => return Ok(unstored(&inputs, &error)),
         };
         let logs = LogMarks::set(servers);
-        let log = staging.join("loadgen.log");
-        let ended = self.watch(&inputs, &staging, &log, servers, &title).await;
+        let ended = self.watch(&inputs, &staging, servers, &title).await;
         let mut run = read_run(&staging).unwrap_or_else(|| empty_run_file(&inputs));
         match ended {
             LoadEnd::Done => {}
@@ -111,32 +113,17 @@ impl Attempt<'_> {
             }
         }
         if run.validity.validity == Verdict::Failed {
-            run.log_tail = tail(&log);
+            let logs = (0..self.plan.spec.load_generator.replicas).map(|number| staging.join(log_name(number)));
+            run.log_tail = logs.flat_map(|log| tail(&log)).collect();
             run.log_tail.extend(servers.iter().flat_map(Server::log_tail));
         }
         logs.keep(servers, &staging);
         Ok(commit(self.tree, run, &staging))
     }
 
-    async fn watch(
-        &self,
-        inputs: &RunInputs,
-        staging: &Path,
-        log: &Path,
-        servers: &mut [Server],
-        title: &str,
-    ) -> LoadEnd {
-        let mut argv: Vec<OsString> = vec![self.teebench.into(), "loadgen".into()];
-        argv.extend(["--from-plan".into(), staging.join(INPUTS_FILE).into()]);
-        argv.extend(["--out".into(), staging.into()]);
-        let spec = ChildSpec {
-            title: format!("load generator of {title}"),
-            argv,
-            environment: Vec::new(),
-            log: log.to_owned(),
-            on_parent_death: Signal::SIGKILL,
-        };
-        let mut load = match spec.start() {
+    async fn watch(&self, inputs: &RunInputs, staging: &Path, servers: &mut [Server], title: &str) -> LoadEnd {
+        let count = self.plan.spec.load_generator.replicas;
+        let mut load = match Generators::start(&LoadOrder { teebench: self.teebench, title, staging, count }) {
             Ok(load) => load,
             Err(error) => return LoadEnd::broken(ReasonCode::LoadFailed, error.to_string()),
         };
@@ -145,8 +132,9 @@ impl Attempt<'_> {
         let mut look = tokio::time::interval(WATCH_INTERVAL);
         let end = loop {
             tokio::select! {
-                line = load.next_line() => match line {
-                    Some(line) => self.show(title, &line),
+                said = load.next() => match said {
+                    Some(Ok(step)) => self.view.step(title, &step),
+                    Some(Err(line)) => self.view.say(&line),
                     None => break LoadEnd::Done,
                 },
                 _ = look.tick() => {
@@ -154,6 +142,9 @@ impl Attempt<'_> {
                         server.ended().map(|how| (server.name().to_owned(), how))
                     }) {
                         break LoadEnd::broken(ReasonCode::ServerDied, format!("server {server} ended{how} during the run"));
+                    }
+                    if let Some(lost) = load.lost() {
+                        break LoadEnd::broken(ReasonCode::LoadFailed, lost);
                     }
                 }
                 () = sleep_until(deadline) => {
@@ -167,21 +158,16 @@ impl Attempt<'_> {
             }
         };
         match end {
-            LoadEnd::Done => exit_of(&mut load).await,
+            LoadEnd::Done => {
+                let end = exit_of(&mut load).await;
+                // One that waits for a first that failed would still write to its log while the files are committed.
+                load.stop(STOP_GRACE).await;
+                end
+            }
             broken @ LoadEnd::Broken(_) => {
-                load.terminate();
-                // Whether it ends in time or is killed, the verdict stands.
-                let _ = tokio::time::timeout(STOP_GRACE, load.wait()).await;
-                load.stop().await;
+                load.stop(STOP_GRACE).await;
                 broken
             }
-        }
-    }
-
-    fn show(&self, title: &str, line: &str) {
-        match serde_json::from_str::<Step>(line) {
-            Ok(step) => self.view.step(title, &step),
-            Err(_) => self.view.say(line),
         }
     }
 
@@ -214,7 +200,7 @@ impl LoadEnd {
     }
 }
 
-async fn exit_of(load: &mut Running) -> LoadEnd {
+async fn exit_of(load: &mut Generators) -> LoadEnd {
     match load.wait().await {
         // The code of an interruption comes with a run.json that says the same.
         Ok(status) if status.success() || status.code() == Some(crate::cli::INTERRUPTED.into()) => LoadEnd::Done,

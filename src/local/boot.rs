@@ -124,13 +124,16 @@ async fn bring_up(
 async fn start(order: &BootOrder<'_>, boot: &Boot, arms: &mut BTreeMap<String, Vec<Server>>) -> Result<(), String> {
     let plan = order.plan;
     let each = plan.replicas();
-    let mut ports = ports(order, each)?.into_iter();
+    // Every arm takes part; one whose servers were there before, with none of ours.
+    arms.extend(order.arms.iter().map(|name| (name.clone(), Vec::new())));
+    let ours: Vec<&Arm> = plan.spec.arms.iter().filter(|arm| is_started(order, arm)).collect();
+    let mut ports = ports(order, each, ours.len())?.into_iter();
     // Neutral routers stand beside every server as soon as any policy is used; a gateway is one of them entered alone.
     let with_router = !plan.policies.is_empty();
     let visible = if plan.spec.engine.vllm.is_some() { visible_gpus() } else { Vec::new() };
     let mut gpus_taken = 0;
-    for name in &order.arms {
-        let arm = plan.arm(name).ok_or_else(|| format!("no arm \"{name}\""))?;
+    for arm in ours {
+        let name = &arm.name;
         let settings = plan.boot_engine_for(order.index, name).ok_or_else(|| format!("no boot {}", order.index))?;
         let dealt = if plan.spec.engine.vllm.is_some() {
             let dealt = deal_gpus(&visible, each, &settings, gpus_taken)?;
@@ -182,14 +185,19 @@ async fn start(order: &BootOrder<'_>, boot: &Boot, arms: &mut BTreeMap<String, V
     Ok(())
 }
 
+/// Whether an arm's servers are to be started: those that were there before are not.
+fn is_started(order: &BootOrder<'_>, arm: &Arm) -> bool {
+    order.arms.contains(&arm.name) && arm.service_ref.is_none()
+}
+
 /// A port for each server of the arms to start, in their order.
-fn ports(order: &BootOrder<'_>, each: u32) -> Result<Vec<u16>, String> {
+fn ports(order: &BootOrder<'_>, each: u32, arms: usize) -> Result<Vec<u16>, String> {
     let Some(first) = order.options.first_port else {
-        return free_ports(order.arms.len() * each as usize)
+        return free_ports(arms * each as usize)
             .map_err(|error| format!("no free ports on the loopback interface: {error}"));
     };
     // Counted over all arms of the file, so that a server keeps its port whichever arms a boot starts.
-    let started = order.plan.spec.arms.iter().zip(0_u32..).filter(|(arm, _)| order.arms.contains(&arm.name));
+    let started = order.plan.spec.arms.iter().zip(0_u32..).filter(|(arm, _)| is_started(order, arm));
     let ordinals = started.flat_map(|(_, arm)| arm * each..(arm + 1) * each);
     let ports = ordinals.map(|ordinal| u16::try_from(u32::from(first) + ordinal));
     ports.collect::<Result<_, _>>().map_err(|_| format!("--first-port {first}: the ports run past 65535; lower it"))

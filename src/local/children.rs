@@ -144,6 +144,12 @@ impl Running {
         self.child.try_wait().ok().flatten().map(describe_exit)
     }
 
+    /// How it ended, when it has and not with success.
+    pub fn failure(&mut self) -> Option<String> {
+        let status = self.child.try_wait().ok().flatten()?;
+        (!status.success()).then(|| describe_exit(status))
+    }
+
     /// Waits for its end.
     pub async fn wait(&mut self) -> io::Result<ExitStatus> {
         self.child.wait().await

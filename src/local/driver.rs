@@ -258,7 +258,15 @@ impl Driver {
 
     async fn boot(&mut self, index: usize, generation: u32, arms: Vec<String>) -> anyhow::Result<()> {
         let plan = effective(&self.plan, &self.decisions);
-        self.view.phase(&format!("starting {} servers of {}", plan.replicas() as usize * arms.len(), arms.join(", ")));
+        let (existing, started): (Vec<&str>, Vec<&str>) =
+            arms.iter().map(String::as_str).partition(|arm| plan.arm(arm).is_some_and(|arm| arm.service_ref.is_some()));
+        if !existing.is_empty() {
+            self.view.phase(&format!("servers of {} are there", existing.join(", ")));
+        }
+        if !started.is_empty() {
+            let servers = plan.replicas() as usize * started.len();
+            self.view.phase(&format!("starting {servers} servers of {}", started.join(", ")));
+        }
         for arm in &arms {
             self.record(index, generation, arm, Event::Started)?;
         }

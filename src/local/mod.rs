@@ -5,6 +5,7 @@ mod boot;
 mod children;
 mod datasets;
 mod driver;
+mod generators;
 mod gpus;
 mod live;
 mod options;

@@ -7,8 +7,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use reqwest::Url;
 use teebench_api::{
-    campaign::{BenchmarkCampaignSpec, Engine, EngineSettings, Simulator, SimulatorProfile},
+    campaign::{Arm, BenchmarkCampaignSpec, Engine, EngineSettings, Simulator, SimulatorProfile},
     files::evidence::CpuEvidence,
     plan::{self, Plan, PlanError, next::Limits},
     validate::{Diagnostics, load_path},
@@ -44,6 +45,8 @@ pub struct Options {
     pub arm: Option<String>,
     /// Addresses of foreign routers by name.
     pub routers: BTreeMap<String, String>,
+    /// Addresses of arms' existing servers by arm.
+    pub services: BTreeMap<String, String>,
     /// First port of the servers; free ports when absent.
     pub first_port: Option<u16>,
     /// Directories to serve models from by name.
@@ -99,8 +102,9 @@ pub fn planned(
     Ok(Planned { yaml, plan, limits: Limits::of(&spec), datasets: paths })
 }
 
-/// The same campaign on the simulator: a dry run of the whole thing.
-fn simulated(spec: BenchmarkCampaignSpec, profile: Simulate) -> BenchmarkCampaignSpec {
+/// The same campaign on the simulator: a dry run of the whole thing, existing servers included.
+fn simulated(mut spec: BenchmarkCampaignSpec, profile: Simulate) -> BenchmarkCampaignSpec {
+    spec.arms.iter_mut().for_each(|arm| arm.service_ref = None);
     let Engine { vllm, simulator, restart, ready_timeout_seconds } = spec.engine;
     let (replicas, settings) = match (vllm, simulator) {
         (Some(vllm), _) => (vllm.replicas, vllm.settings),
@@ -137,6 +141,8 @@ impl Options {
                 return refuse(unknown("--model", name, &names(spec.models.iter().map(|m| m.name.as_str()).collect())));
             }
         }
+        self.check_addresses()?;
+        self.check_services(plan)?;
         for router in &spec.routers {
             if router.service_ref.is_some() && !self.routers.contains_key(&router.name) {
                 let name = &router.name;
@@ -149,14 +155,6 @@ impl Options {
             if !spec.routers.iter().any(|router| router.name == *name && router.service_ref.is_some()) {
                 let foreign = spec.routers.iter().filter(|router| router.service_ref.is_some());
                 return refuse(unknown("--router", name, &names(foreign.map(|router| router.name.as_str()).collect())));
-            }
-        }
-        for arm in spec.arms.iter().filter(|arm| self.arm.as_ref().is_none_or(|only| *only == arm.name)) {
-            if arm.service_ref.is_some() {
-                let name = &arm.name;
-                return refuse(format!(
-                    "arm \"{name}\" is a Service of a cluster, which local processes do not reach; choose the other arms by --arm"
-                ));
             }
         }
         if let Some(arm) = spec.arms.iter().find(|arm| arm.endorsement.is_some())
@@ -190,13 +188,60 @@ impl Options {
                 return refuse(unknown("--fault", server, &servers.join(", ")));
             }
         }
-        if spec.engine.vllm.is_some() && vllm_program().is_none() {
+        let starts_servers = self.arms(plan).any(|arm| arm.service_ref.is_none());
+        if starts_servers && spec.engine.vllm.is_some() && vllm_program().is_none() {
             return refuse(
                 "spec.engine.vllm: no vllm program is on the PATH; install vLLM, or use --simulate for a dry run"
                     .to_owned(),
             );
         }
         Ok(())
+    }
+
+    /// Whether what stands for Services are addresses at all.
+    fn check_addresses(&self) -> Result<(), Refusal> {
+        let given = |flag, addresses| std::iter::repeat(flag).zip(addresses);
+        let mut all = given("--router", &self.routers).chain(given("--service", &self.services));
+        let wrong =
+            all.find(|(_, (_, url))| !Url::parse(url).is_ok_and(|url| url.scheme() == "http" && url.has_host()));
+        match wrong {
+            Some((flag, (name, url))) => {
+                Err(Refusal::Option(format!("{flag} {name}={url}: give an address such as http://HOST:PORT")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Whether every arm that is a Service has an address here, and what goes through its servers can.
+    fn check_services(&self, plan: &Plan) -> Result<(), Refusal> {
+        let refuse = |message: String| Err(Refusal::Option(message));
+        for name in self.services.keys() {
+            let existing: Vec<&str> =
+                plan.spec.arms.iter().filter(|arm| arm.service_ref.is_some()).map(|arm| arm.name.as_str()).collect();
+            if !existing.contains(&name.as_str()) {
+                return refuse(unknown("--service", name, &existing.join(", ")));
+            }
+        }
+        for arm in self.arms(plan).filter(|arm| arm.service_ref.is_some()) {
+            let name = &arm.name;
+            if !self.services.contains_key(name) {
+                return refuse(format!(
+                    "arm \"{name}\" is a Service of a cluster; give its address by --service {name}=URL, or choose another by --arm"
+                ));
+            }
+            if let Some(policy) = plan.policies.keys().next() {
+                return refuse(format!(
+                    "arm \"{name}\": no router is started for servers that are not ours; in place of policy \"{policy}\" start \
+                     `teebench router --worker-urls` yourself and name it by serviceRef and --router"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The arms that are run.
+    fn arms<'a>(&'a self, plan: &'a Plan) -> impl Iterator<Item = &'a Arm> {
+        plan.spec.arms.iter().filter(|arm| self.arm.as_ref().is_none_or(|only| *only == arm.name))
     }
 }
 

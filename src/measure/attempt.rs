@@ -71,7 +71,10 @@ impl AttemptError {
         match self {
             Self::Input(_) | Self::Load(_) | Self::WarmUp { .. } | Self::Crew(_) => ReasonCode::LoadFailed,
             Self::Engine(
-                EngineError::CacheKept { .. } | EngineError::NotDrained { .. } | EngineError::NoCounter { .. },
+                EngineError::CacheKept { .. }
+                | EngineError::NoReset { .. }
+                | EngineError::NotDrained { .. }
+                | EngineError::NoCounter { .. },
             ) => ReasonCode::CachesNotReset,
             Self::Engine(_) => ReasonCode::ServerDied,
             Self::Router(_) => ReasonCode::RouterFailed,

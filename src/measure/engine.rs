@@ -52,6 +52,15 @@ pub enum EngineError {
         /// Base address of the server.
         url: String,
     },
+    /// It is not one that can be told to empty its cache.
+    #[error(
+        "server {url}: it has no /reset_prefix_cache, so that runs cannot begin with an empty cache; start it with \
+         VLLM_SERVER_DEV_MODE=1"
+    )]
+    NoReset {
+        /// Base address of the server.
+        url: String,
+    },
     /// A prompt sent before the reset was still found in the cache after it.
     #[error("server {url}: the prefix cache still held a prompt after {resets} resets ({reply}); restart the server")]
     CacheKept {
@@ -139,7 +148,12 @@ impl EngineClient {
             self.serve_one_token(canary).await?;
             self.drain().await?;
             let url = format!("{}/reset_prefix_cache?reset_external=true", self.base_url);
-            reply = self.text("/reset_prefix_cache", self.http.post(url)).await?;
+            reply = match self.text("/reset_prefix_cache", self.http.post(url)).await {
+                Err(EngineError::Status { status: StatusCode::NOT_FOUND, .. }) => {
+                    return Err(EngineError::NoReset { url: self.base_url.clone() });
+                }
+                reply => reply?,
+            };
             let before = self.prefix_cache_hits().await?;
             self.serve_one_token(canary).await?;
             if !says_refused(&reply) && self.prefix_cache_hits().await? <= before {
@@ -194,7 +208,12 @@ pub fn canary(salt: &str, ordinal: u32) -> String {
 
 #[cfg(test)]
 mod tests {
+    use axum::{
+        Router,
+        routing::{get, post},
+    };
     use rstest::rstest;
+    use tokio::net::TcpListener;
 
     use super::*;
 
@@ -206,6 +225,21 @@ mod tests {
     #[case::bare_false("false", true)]
     fn a_refusal_is_read_from_the_body(#[case] reply: &str, #[case] refused: bool) {
         assert_eq!(says_refused(reply), refused);
+    }
+
+    #[tokio::test]
+    async fn a_server_that_cannot_be_told_to_empty_its_cache_is_told_how_to_be_started() {
+        let routes = Router::new()
+            .route("/v1/completions", post(|| async { "{}" }))
+            .route("/metrics", get(|| async { "vllm:num_requests_running 0\nvllm:prefix_cache_hits_total 0\n" }));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, routes).await });
+
+        let error = EngineClient::new(Client::new(), &url, "m").empty_prefix_cache("canary").await.unwrap_err();
+
+        assert!(matches!(error, EngineError::NoReset { .. }), "{error}");
+        assert!(error.to_string().contains("VLLM_SERVER_DEV_MODE=1"), "{error}");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use futures::{
 use k8s_openapi::api::{
     apps::v1::StatefulSet,
     batch::v1::Job,
-    core::v1::{Node, Pod},
+    core::v1::{Node, Pod, PodSpec},
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
@@ -44,11 +44,11 @@ pub struct Caches {
     pub policies: Store<RouterPolicy>,
     /// Runs.
     pub runs: Store<BenchmarkRun>,
-    /// Servers.
+    /// Servers, without their spec.
     pub sets: Store<StatefulSet>,
-    /// Load generators and downloads.
+    /// Load generators and downloads, without their spec.
     pub jobs: Store<Job>,
-    /// Pods of all of them.
+    /// Pods of all of them; of their spec only the node.
     pub pods: Store<Pod>,
 }
 
@@ -71,12 +71,12 @@ pub struct Streams {
 pub fn watch(client: &Client, scope: &Scope) -> (Caches, Streams) {
     let owned = watcher::Config::default().labels(&format!("{}={}", labels::MANAGED_BY, labels::MANAGER));
     let all = watcher::Config::default();
-    let (campaigns, campaign_stream) = cached::<BenchmarkCampaign>(client, scope, all.clone());
-    let (policies, policy_stream) = cached::<RouterPolicy>(client, scope, all);
-    let (runs, run_stream) = cached::<BenchmarkRun>(client, scope, owned.clone());
-    let (sets, set_stream) = cached::<StatefulSet>(client, scope, owned.clone());
-    let (jobs, job_stream) = cached::<Job>(client, scope, owned.clone());
-    let (pods, pod_stream) = cached::<Pod>(client, scope, owned);
+    let (campaigns, campaign_stream) = cached::<BenchmarkCampaign>(client, scope, all.clone(), |_| {});
+    let (policies, policy_stream) = cached::<RouterPolicy>(client, scope, all, |_| {});
+    let (runs, run_stream) = cached::<BenchmarkRun>(client, scope, owned.clone(), |_| {});
+    let (sets, set_stream) = cached::<StatefulSet>(client, scope, owned.clone(), |set| set.spec = None);
+    let (jobs, job_stream) = cached::<Job>(client, scope, owned.clone(), |job| job.spec = None);
+    let (pods, pod_stream) = cached::<Pod>(client, scope, owned, keep_node);
     let children =
         select_all([concerning(run_stream), concerning(set_stream), concerning(job_stream), concerning(pod_stream)]);
     let caches = Caches { campaigns, policies, runs, sets, jobs, pods };
@@ -138,6 +138,7 @@ fn cached<K>(
     client: &Client,
     scope: &Scope,
     config: watcher::Config,
+    strip: fn(&mut K),
 ) -> (Store<K>, impl Stream<Item = Result<K, watcher::Error>> + Send + 'static)
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
@@ -155,12 +156,21 @@ where
     };
     let (reader, writer) = reflector::store();
     let stream = watcher(api, config)
-        // Who last wrote which field fills half of an object and is never read here.
-        .modify(|object| object.managed_fields_mut().clear())
+        // A thousand campaigns leave ten thousand Jobs and pods: what is never read here is not kept. Who last wrote
+        // which field fills half of an object, and what a pod shall be most of the rest.
+        .modify(move |object| {
+            object.managed_fields_mut().clear();
+            strip(object);
+        })
         .default_backoff()
         .reflect(writer)
         .touched_objects();
     (reader, stream)
+}
+
+fn keep_node(pod: &mut Pod) {
+    let node_name = pod.spec.take().and_then(|spec| spec.node_name);
+    pod.spec = Some(PodSpec { node_name, ..PodSpec::default() });
 }
 
 /// The campaigns that changed objects belong to.

@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::{
-    core::v1::PersistentVolumeClaim, node::v1::RuntimeClass, scheduling::v1::PriorityClass, storage::v1::StorageClass,
+    core::v1::{PersistentVolumeClaim, Service},
+    node::v1::RuntimeClass,
+    scheduling::v1::PriorityClass,
+    storage::v1::StorageClass,
 };
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
@@ -31,6 +34,8 @@ pub struct Catalogue {
     pub storage_classes: BTreeMap<String, Looked<()>>,
     /// Claims of shared caches, with their access modes.
     pub claims: BTreeMap<String, Looked<Vec<String>>>,
+    /// Services of existing servers and foreign routers, with their ports.
+    pub services: BTreeMap<String, Looked<Vec<u32>>>,
 }
 
 impl Catalogue {
@@ -61,6 +66,13 @@ impl Catalogue {
                 |claim: PersistentVolumeClaim| claim.spec.and_then(|spec| spec.access_modes).unwrap_or_default();
             catalogue.claims.insert(name.clone(), found.map(modes));
         }
+        let of_arms = spec.arms.iter().filter_map(|arm| arm.service_ref.as_ref());
+        let of_routers = spec.routers.iter().filter_map(|router| router.service_ref.as_ref());
+        for name in of_arms.chain(of_routers).map(|service| &service.name).collect::<BTreeSet<_>>() {
+            let services: Api<Service> = Api::namespaced(client.clone(), namespace);
+            let found = look_up(services, name).await?;
+            catalogue.services.insert(name.clone(), found.map(|service| ports(&service)));
+        }
         Ok(catalogue)
     }
 
@@ -83,6 +95,11 @@ impl<T> Looked<T> {
             Self::Unknown => Looked::Unknown,
         }
     }
+}
+
+fn ports(service: &Service) -> Vec<u32> {
+    let ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
+    ports.filter_map(|port| u32::try_from(port.port).ok()).collect()
 }
 
 async fn look_up<K>(api: Api<K>, name: &str) -> Result<Looked<K>, kube::Error>

@@ -15,7 +15,7 @@ use std::{
 };
 
 use k8s_openapi::api::core::v1::{Node, Pod};
-use teebench_api::plan::Plan;
+use teebench_api::{campaign::ServiceRef, plan::Plan};
 
 pub use self::{
     catalogue::{Catalogue, Looked},
@@ -100,7 +100,7 @@ pub fn preflight(plan: &Plan, cluster: &Cluster, known: &BTreeSet<String>) -> Pr
     Preflight::Passed(said.collect::<Vec<_>>().join(", "))
 }
 
-/// Classes and claims by their names.
+/// Classes, claims and Services by their names.
 fn named(plan: &Plan, catalogue: &Catalogue) -> Vec<Check> {
     let mut checks = Vec::new();
     let spec = &plan.spec;
@@ -108,6 +108,14 @@ fn named(plan: &Plan, catalogue: &Catalogue) -> Vec<Check> {
         if let Some(name) = arm.node_pool.as_ref().and_then(|pool| pool.runtime_class_name.as_ref()) {
             let field = format!("spec.arms[{index}].nodePool.runtimeClassName");
             checks.extend(class(&catalogue.runtime_classes, name, &field, "RuntimeClass", "NoRuntimeClass"));
+        }
+        if let Some(named) = &arm.service_ref {
+            checks.extend(service(catalogue, named, &format!("spec.arms[{index}].serviceRef")));
+        }
+    }
+    for (index, router) in spec.routers.iter().enumerate() {
+        if let Some(named) = &router.service_ref {
+            checks.extend(service(catalogue, named, &format!("spec.routers[{index}].serviceRef")));
         }
     }
     if let Some(name) = spec.scheduling.as_ref().and_then(|scheduling| scheduling.priority_class_name.as_ref()) {
@@ -141,6 +149,31 @@ fn class<T>(
         Looked::Absent => {
             Check::Missing { reason, message: format!("{field}: no {kind} \"{name}\"; make it or correct the name") }
         }
+    })
+}
+
+fn service(catalogue: &Catalogue, named: &ServiceRef, field: &str) -> Option<Check> {
+    let ServiceRef { name, port } = named;
+    Some(match catalogue.services.get(name)? {
+        // One that stands for a name elsewhere may list no port at all.
+        Looked::There(ports) if ports.is_empty() || ports.contains(port) => {
+            Check::Passed(format!("Service {name} is there"))
+        }
+        Looked::There(ports) => {
+            let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
+            let message = format!(
+                "{field}.port: Service \"{name}\" has no port {port}; it has {}, name one of them",
+                ports.join(", ")
+            );
+            Check::Missing { reason: "NoServicePort", message }
+        }
+        Looked::Unknown => Check::NotChecked(format!("Service {name} was not checked: it may not be read")),
+        Looked::Absent => Check::Missing {
+            reason: "NoService",
+            message: format!(
+                "{field}.name: no Service \"{name}\" in the campaign's namespace; make it or correct the name"
+            ),
+        },
     })
 }
 

@@ -148,6 +148,35 @@ fn a_runtime_class_is_looked_for(#[case] found: Looked<()>, #[case] expected: Op
     assert_eq!(reason(&plan, &Cluster { catalogue: Some(catalogue), ..cluster(&json!({})) }), expected);
 }
 
+#[rstest]
+#[case::absent(Looked::Absent, Some("NoService"))]
+#[case::another_port(Looked::There(vec![80, 443]), Some("NoServicePort"))]
+#[case::there(Looked::There(vec![8080, 9090]), None)]
+#[case::a_name_elsewhere(Looked::There(Vec::new()), None)]
+#[case::not_to_be_read(Looked::Unknown, None)]
+fn a_foreign_routers_service_is_looked_for(#[case] found: Looked<Vec<u32>>, #[case] expected: Option<&str>) {
+    let mut plan = plan();
+    plan.spec.routers[0].service_ref = Some(ServiceRef { name: "theirs".into(), port: 8080 });
+    let catalogue = Catalogue { services: [("theirs".to_owned(), found)].into(), ..Catalogue::default() };
+
+    assert_eq!(reason(&plan, &Cluster { catalogue: Some(catalogue), ..cluster(&json!({})) }), expected);
+}
+
+#[test]
+fn an_arm_of_existing_servers_needs_its_service_alone() {
+    let mut plan = plan();
+    plan.spec.arms.truncate(1);
+    plan.spec.arms[0].node_pool = None;
+    plan.spec.arms[0].service_ref = Some(ServiceRef { name: "vllm".into(), port: 8000 });
+    let of = |found| {
+        let catalogue = Catalogue { services: [("vllm".to_owned(), found)].into(), ..Catalogue::default() };
+        Cluster { nodes: Some(Vec::new()), gpu_pods: Some(Vec::new()), catalogue: Some(catalogue) }
+    };
+
+    assert_eq!(reason(&plan, &of(Looked::Absent)), Some("NoService"));
+    assert_eq!(reason(&plan, &of(Looked::There(vec![8000]))), None);
+}
+
 #[test]
 fn what_may_not_be_read_is_said_to_be_unchecked() {
     assert_eq!(preflight(&plan(), &Cluster::default(), &BTreeSet::new()), Preflight::NotChecked);

@@ -51,19 +51,23 @@ pub enum WatchError {
 pub async fn watch(client: &Client, namespace: &str, name: &str) -> Result<ExitCode, WatchError> {
     let mut seen = Seen::start(client, namespace, name).await?;
     let mut show = Show::new();
+    let mut live = None;
     let mut redraws = interval(REDRAW);
     redraws.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        tokio::select! {
-            lost = seen.lost() => return Err(lost),
+        // A state that lasts less than a redraw is told as well: each change is shown as it comes.
+        let is_time = tokio::select! {
+            changed = seen.changed() => changed.map(|()| false)?,
             _ = tokio::signal::ctrl_c() => {
                 show.leave()?;
                 return Ok(ExitCode::from(INTERRUPTED));
             }
-            _ = redraws.tick() => {}
-        }
+            _ = redraws.tick() => true,
+        };
         let campaign = seen.campaign().ok_or_else(|| WatchError::Deleted(name.to_owned()))?;
-        let live = seen.live(&campaign).await;
+        if is_time {
+            live = seen.live(&campaign).await;
+        }
         show.draw(&View::of(&campaign, &seen.runs(), live.as_ref(), &seen.others()))?;
         if let Some(code) = ended(&campaign) {
             show.leave()?;

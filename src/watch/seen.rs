@@ -1,7 +1,7 @@
 //! What the API server tells while a campaign is watched: campaigns of the namespace, its runs, and what the load
 //! generator of the present run says.
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
 use futures::{StreamExt, TryStreamExt, stream::BoxStream};
 use k8s_openapi::api::core::v1::Pod;
@@ -25,6 +25,8 @@ pub struct Seen {
     runs: Store<BenchmarkRun>,
     pods: Api<Pod>,
     changes: BoxStream<'static, Result<(), watcher::Error>>,
+    /// How often in a row the watch was lost.
+    misses: u32,
 }
 
 /// What the load generators of the present run say together.
@@ -53,14 +55,17 @@ impl Seen {
             runs,
             pods: Api::namespaced(client.clone(), namespace),
             changes: futures::stream::select(campaign_changes, run_changes).boxed(),
+            misses: 0,
         };
         let (campaigns, runs) = (seen.campaigns.clone(), seen.runs.clone());
-        let filled = async {
+        let mut filled = pin!(async {
             let _ = tokio::join!(campaigns.wait_until_ready(), runs.wait_until_ready());
-        };
-        tokio::select! {
-            () = filled => {}
-            lost = seen.lost() => return Err(lost),
+        });
+        loop {
+            tokio::select! {
+                () = &mut filled => break,
+                changed = seen.changed() => changed?,
+            }
         }
         if seen.campaign().is_none() {
             return Err(WatchError::Unknown { name: name.to_owned(), namespace: namespace.to_owned() });
@@ -68,20 +73,25 @@ impl Seen {
         Ok(seen)
     }
 
-    /// Takes in changes for as long as it is polled; returns only what ends the watch.
-    pub async fn lost(&mut self) -> WatchError {
-        let mut misses = 0;
+    /// Takes in the next change.
+    ///
+    /// # Errors
+    /// The cluster refuses, or is not reached for a while.
+    pub async fn changed(&mut self) -> Result<(), WatchError> {
         loop {
             match self.changes.next().await {
-                Some(Ok(())) => misses = 0,
+                Some(Ok(())) => {
+                    self.misses = 0;
+                    return Ok(());
+                }
                 // What is not allowed or not installed stays so; a connection that is lost comes back.
-                Some(Err(error @ watcher::Error::InitialListFailed(kube::Error::Api(_)))) => return error.into(),
-                Some(Err(error)) if misses >= MOST_MISSES => return error.into(),
+                Some(Err(error @ watcher::Error::InitialListFailed(kube::Error::Api(_)))) => return Err(error.into()),
+                Some(Err(error)) if self.misses >= MOST_MISSES => return Err(error.into()),
                 Some(Err(error)) => {
-                    misses += 1;
+                    self.misses += 1;
                     tracing::debug!(%error, "the watch was lost; trying again");
                 }
-                None => return WatchError::Deleted(self.name.clone()),
+                None => return Err(WatchError::Deleted(self.name.clone())),
             }
         }
     }
@@ -119,62 +129,10 @@ impl Seen {
             let Ok(log) = self.pods.logs(&pod.name_any(), &parameters).await else { continue };
             steps.extend(log.lines().rev().find_map(|line| serde_json::from_str::<Step>(line).ok()));
         }
-        Some(Live { attempt, step: steps.into_iter().reduce(together)? })
+        Some(Live { attempt, step: Step::together(steps)? })
     }
 }
 
 const MOST_MISSES: u32 = 5;
 /// Logs go between the steps to the same stream of a pod.
 const LAST_LINES: i64 = 10;
-
-/// What several load generators of one run do together.
-fn together(one: Step, other: Step) -> Step {
-    match (one, other) {
-        (
-            Step::Load { done, failed, in_flight, total, output_tokens_per_s, ttft_mean_ms },
-            Step::Load {
-                done: more_done,
-                failed: more_failed,
-                in_flight: more_in_flight,
-                total: more,
-                output_tokens_per_s: more_tokens,
-                ttft_mean_ms: other_ttft,
-            },
-        ) => Step::Load {
-            done: done + more_done,
-            failed: failed + more_failed,
-            in_flight: in_flight + more_in_flight,
-            total: total + more,
-            output_tokens_per_s: output_tokens_per_s + more_tokens,
-            ttft_mean_ms: match (ttft_mean_ms, other_ttft) {
-                (Some(one), Some(other)) => Some(f64::midpoint(one, other)),
-                (one, other) => one.or(other),
-            },
-        },
-        (load @ Step::Load { .. }, _) | (_, load @ Step::Load { .. }) => load,
-        (first, _) => first,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn load(done: u64, ttft_mean_ms: Option<f64>) -> Step {
-        Step::Load { done, failed: 0, in_flight: 1, total: 10, output_tokens_per_s: 50.0, ttft_mean_ms }
-    }
-
-    #[test]
-    fn several_load_generators_are_told_as_one() {
-        let expected = Step::Load {
-            done: 5,
-            failed: 0,
-            in_flight: 2,
-            total: 20,
-            output_tokens_per_s: 100.0,
-            ttft_mean_ms: Some(30.0),
-        };
-        assert_eq!(together(load(2, Some(20.0)), load(3, Some(40.0))), expected);
-        assert_eq!(together(Step::Preparing, load(3, None)), load(3, None));
-    }
-}

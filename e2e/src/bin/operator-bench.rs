@@ -1,7 +1,7 @@
 //! What the operator costs, beside the bars of its design: idle processor time and memory, the pause between a Job's
 //! completion and the next Job, writes to the API server for each run. `e2e/bench` runs it.
 
-use std::{collections::BTreeMap, process::ExitCode, time::Duration};
+use std::{process::ExitCode, time::Duration};
 
 use anyhow::{Context, ensure};
 use jiff::Timestamp;
@@ -10,7 +10,8 @@ use kube::{Api, ResourceExt, api::ListParams};
 use serde::Deserialize;
 use teebench_api::conditions::types;
 use teebench_e2e::cluster::{
-    OPERATOR_NAMESPACE, Suite, audit_log, campaign_file, eventually, measured, metrics, reason_of,
+    OPERATOR_NAMESPACE, Suite, campaign_file, eventually, measured, metrics, pauses_between_jobs_ms, quantile,
+    reason_of,
 };
 
 /// How long an operator without work is watched.
@@ -35,7 +36,7 @@ async fn bench(suite: Suite) -> anyhow::Result<()> {
     let idle = idle(&suite).await?;
     let writes_before = writes(&suite).await?;
     run_campaign(&suite).await?;
-    let pauses = pauses_ms(&suite.namespace)?;
+    let pauses = pauses_between_jobs_ms(&suite.namespace)?;
     let writes_of_runs = writes(&suite).await? - writes_before;
     let used = usage(&suite).await?;
 
@@ -44,7 +45,9 @@ async fn bench(suite: Suite) -> anyhow::Result<()> {
     row("idle processor time, millicores", format!("{:.1}", idle.millicores), "5");
     row("idle memory (resident), MiB", format!("{:.1}", idle.resident_mib), "40");
     row("memory after the campaign, MiB", format!("{:.1}", used.resident_bytes / MIB), "");
-    if let Some(pauses) = pauses {
+    if let Some(mut pauses) = pauses.map(|mut of_campaigns| of_campaigns.remove(CAMPAIGN).unwrap_or_default()) {
+        ensure!(pauses.len() + 1 >= RUNS, "{} pauses in the audit log", pauses.len());
+        pauses.sort_by(f64::total_cmp);
         let what = |share: &str| format!("Job's completion to the next Job, ms, {share} of {}", pauses.len());
         row(&what("p50"), format!("{:.0}", quantile(&pauses, 0.5)), "");
         row(&what("p99"), format!("{:.0}", quantile(&pauses, 0.99)), "200");
@@ -160,69 +163,4 @@ async fn run_campaign(suite: &Suite) -> anyhow::Result<()> {
 async fn writes(suite: &Suite) -> anyhow::Result<f64> {
     let metrics = metrics(&suite.client).await?;
     Ok(metrics.iter().filter(|(line, _)| line.starts_with("teebench_api_writes_total")).map(|(_, count)| count).sum())
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Request {
-    verb: String,
-    object_ref: Option<Reference>,
-    response_status: Option<Status>,
-    stage_timestamp: Timestamp,
-}
-
-#[derive(Deserialize)]
-struct Reference {
-    resource: String,
-    #[serde(default)]
-    namespace: String,
-    #[serde(default)]
-    name: String,
-    subresource: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Status {
-    code: u16,
-}
-
-/// Milliseconds from the last word on each Job's status, which is its completion, to the creation of the next Job, in
-/// ascending order; none where no audit log is kept.
-fn pauses_ms(namespace: &str) -> anyhow::Result<Option<Vec<f64>>> {
-    let Some(log) = audit_log()? else { return Ok(None) };
-    let (mut created, mut completed) = (BTreeMap::new(), BTreeMap::new());
-    for request in log.lines().filter_map(|line| serde_json::from_str::<Request>(line).ok()) {
-        let Request { verb, object_ref, response_status, stage_timestamp: at } = request;
-        let Some(Reference { resource, namespace: place, name, subresource }) = object_ref else { continue };
-        let epoch = name.strip_prefix(CAMPAIGN).and_then(|rest| rest.strip_prefix("-r")?.parse::<u32>().ok());
-        let Some(epoch) = epoch.filter(|_| resource == "jobs" && place == namespace) else { continue };
-        match (verb.as_str(), subresource.as_deref(), response_status.map(|status| status.code)) {
-            // An earlier campaign of this name had Jobs of the same names; the latest count.
-            ("patch", None, Some(201)) => {
-                created.insert(epoch, at);
-                completed.remove(&epoch);
-            }
-            ("update", Some("status"), Some(200)) => {
-                completed.insert(epoch, at);
-            }
-            _ => {}
-        }
-    }
-    let next = completed.iter().filter_map(|(epoch, at)| Some((at, created.get(&(epoch + 1))?)));
-    let mut pauses: Vec<f64> = next.map(|(completed, created)| seconds_between(*completed, *created) * 1e3).collect();
-    ensure!(pauses.len() + 1 >= RUNS, "{} pauses in the audit log", pauses.len());
-    pauses.sort_by(f64::total_cmp);
-    Ok(Some(pauses))
-}
-
-/// By the nearest rank.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_precision_loss,
-    clippy::cast_sign_loss,
-    reason = "a rank among a few dozen"
-)]
-fn quantile(ascending: &[f64], share: f64) -> f64 {
-    let rank = (share * ascending.len() as f64).ceil() as usize;
-    ascending.get(rank.saturating_sub(1)).copied().unwrap_or(f64::NAN)
 }

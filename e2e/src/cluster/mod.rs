@@ -1,6 +1,7 @@
 //! The cluster under test: a client, and the places of what `e2e/run` has built and loaded.
 
 mod artefacts;
+mod audit;
 mod campaigns;
 mod command;
 mod operator;
@@ -14,9 +15,10 @@ use std::path::PathBuf;
 use anyhow::{Context, ensure};
 
 pub use self::{
+    audit::{audited, pauses_between_jobs_ms, quantile},
     campaigns::{campaign_file, is_over, reason_of, seen},
     command::{Said, command},
-    operator::{OPERATOR_NAMESPACE, audit_log, deployed_image, metrics},
+    operator::{OPERATOR_NAMESPACE, deployed_image, metrics},
     suite::{Suite, measured, side_by_side},
     wait::{eventually, until},
 };

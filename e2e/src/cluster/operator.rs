@@ -1,6 +1,6 @@
-//! The operator under test: its metrics, and what the API server has recorded of its requests.
+//! The operator under test: its metrics and its image.
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::collections::BTreeMap;
 
 use anyhow::Context;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -34,16 +34,4 @@ pub async fn deployed_image(suite: &Suite) -> anyhow::Result<String> {
     let deployed = deployments.get("teebench-operator").await?;
     let pod = deployed.spec.and_then(|spec| spec.template.spec).context("a Deployment without a pod")?;
     pod.containers.into_iter().find_map(|container| container.image).context("a pod without an image")
-}
-
-/// The audit log's text; none where the cluster keeps none.
-///
-/// # Errors
-/// It is there and cannot be read.
-pub fn audit_log() -> anyhow::Result<Option<String>> {
-    let Some(path) = std::env::var_os("TEEBENCH_AUDIT_LOG").map(PathBuf::from) else { return Ok(None) };
-    if !path.exists() {
-        return Ok(None);
-    }
-    fs::read_to_string(&path).map(Some).with_context(|| path.display().to_string())
 }

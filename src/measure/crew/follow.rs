@@ -26,7 +26,7 @@ pub enum FollowError {
     #[error(transparent)]
     Crew(#[from] CrewError),
     /// The first is not there, or gone.
-    #[error("the first load generator, at {meet}, does not answer; see its pod")]
+    #[error("the first load generator, at {meet}, does not answer; see its pod or its log")]
     Alone {
         /// Where it should be.
         meet: String,

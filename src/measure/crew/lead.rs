@@ -2,6 +2,8 @@
 
 use std::{
     collections::BTreeMap,
+    io,
+    net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -44,9 +46,7 @@ impl Lead {
     /// Opens the meeting place.
     pub async fn open(crew: &Crew, salt: &str) -> Result<Self, CrewError> {
         let fail = |source| CrewError::Meet { meet: crew.meet.clone(), source };
-        let port = crew.meet.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
-        let port = port.ok_or_else(|| fail(std::io::ErrorKind::InvalidInput.into()))?;
-        let listener = TcpListener::bind(("0.0.0.0", port)).await.map_err(fail)?;
+        let listener = TcpListener::bind(listening(&crew.meet).map_err(fail)?).await.map_err(fail)?;
         Ok(Self::on(listener, crew, salt))
     }
 
@@ -132,6 +132,13 @@ impl Lead {
     }
 }
 
+/// Where the first listens so that the others reach it at that place: at an address, if one is given, else at all.
+fn listening(meet: &str) -> io::Result<SocketAddr> {
+    let (host, port) = meet.rsplit_once(':').ok_or(io::ErrorKind::InvalidInput)?;
+    let port = port.parse().map_err(|_| io::ErrorKind::InvalidInput)?;
+    Ok(SocketAddr::new(host.parse().unwrap_or(Ipv4Addr::UNSPECIFIED.into()), port))
+}
+
 impl Meeting {
     fn lock(&self) -> MutexGuard<'_, Others> {
         self.others.lock().unwrap_or_else(PoisonError::into_inner)
@@ -172,4 +179,20 @@ async fn part(
     let measured = serde_json::from_slice(&body).map_err(|_| StatusCode::BAD_REQUEST)?;
     meeting.lock().parts.insert(number, measured);
     Ok(StatusCode::NO_CONTENT)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::a_pod_by_its_name("small-5-0.small-load:8070", Some("0.0.0.0:8070"))]
+    #[case::this_machine_alone("127.0.0.1:41234", Some("127.0.0.1:41234"))]
+    #[case::no_port("127.0.0.1", None)]
+    #[case::no_number("first:port", None)]
+    fn the_first_listens_where_the_others_call(#[case] meet: &str, #[case] expected: Option<&str>) {
+        assert_eq!(listening(meet).ok().map(|address| address.to_string()).as_deref(), expected);
+    }
 }

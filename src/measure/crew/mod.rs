@@ -62,13 +62,13 @@ pub enum CrewError {
         source: std::io::Error,
     },
     /// One never came.
-    #[error("load generator {number} was not there within {} s; see its pod", GATHER.as_secs())]
+    #[error("load generator {number} was not there within {} s; see its pod or its log", GATHER.as_secs())]
     Missing {
         /// Its number.
         number: u32,
     },
     /// One was there and is not heard of any more.
-    #[error("load generator {number} was silent for {} s; see its pod", SILENCE.as_secs())]
+    #[error("load generator {number} was silent for {} s; see its pod or its log", SILENCE.as_secs())]
     Silent {
         /// Its number.
         number: u32,

@@ -74,7 +74,7 @@ pub struct AttemptObjects {
 /// The objects of one attempt.
 ///
 /// # Errors
-/// Several load generators are asked for, or a number of the attempt is out of its bounds.
+/// A number of the attempt is out of its bounds.
 pub fn attempt(order: &AttemptOrder<'_>) -> Result<AttemptObjects, BuildError> {
     let AttemptOrder { owner, settings, load_generator: _, inputs } = order;
     let name = names::attempt(owner.name, inputs.epoch);

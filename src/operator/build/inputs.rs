@@ -2,13 +2,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use teebench_api::{
-    campaign::ServiceRef,
-    files::{
-        evidence::CpuEvidence,
-        inputs::{GatewayInput, ServerInput},
-        run::Window,
-    },
+use teebench_api::files::{
+    evidence::CpuEvidence,
+    inputs::{GatewayInput, ServerInput},
+    run::Window,
 };
 
 use super::{CONTROL_PORT, ENGINE_PORT, EngineFacts, PROBE_PORT, ROUTER_PORT};
@@ -51,26 +48,6 @@ pub fn server_input(seen: &ServerSeen<'_>) -> ServerInput {
         weights: weights.clone(),
         idle,
         cpu: cpu.cloned(),
-    }
-}
-
-/// Servers that were there before, as one: whatever stands behind their Service, nobody beside them gives evidence or
-/// counts energy.
-#[must_use]
-pub fn existing_server(service: &ServiceRef) -> ServerInput {
-    let ServiceRef { name, port } = service;
-    ServerInput {
-        ordinal: 0,
-        uid: format!("service/{name}"),
-        engine_url: format!("http://{name}:{port}"),
-        probe_url: None,
-        router_url: None,
-        router_control_url: None,
-        ready_seconds: None,
-        flags_sha256: None,
-        weights: None,
-        idle: None,
-        cpu: None,
     }
 }
 

@@ -35,7 +35,7 @@ pub use boot::{BootObjects, BootOrder, EngineFacts, boot, engine_facts, uses_gat
 pub use check::check;
 pub use dataset::dataset_path;
 pub use error::BuildError;
-pub use inputs::{ServerSeen, existing_server, gateway_input, server_input};
+pub use inputs::{ServerSeen, gateway_input, server_input};
 pub use owner::Owner;
 pub use references::directory as references_directory;
 pub use router::gateway_count;

@@ -67,6 +67,10 @@ pub fn weights(order: &WeightsOrder<'_>) -> Result<Option<Job>, BuildError> {
     let WeightsOrder { plan, owner, settings, model } = order;
     let model = plan.model(model).ok_or_else(|| BuildError::UnknownModel((*model).to_owned()))?;
     let (Some(vllm), Cache::Claim(claim)) = (&plan.spec.engine.vllm, Cache::of(model)) else { return Ok(None) };
+    // Servers that were there before have their weights.
+    if plan.spec.arms.iter().all(|arm| arm.service_ref.is_some()) {
+        return Ok(None);
+    }
     let mut labels = labels::common(owner.name, owner.uid, Component::Download);
     labels.insert(HUB_EGRESS.to_owned(), "true".to_owned());
     let mut spec = pod::restricted(vllm.run_as_user);

@@ -17,12 +17,14 @@ use teebench_api::{
 use super::fixtures::{
     UID, attempted, booted, changed, command_line, container, containers, download, owner, sample, server_pod, settings,
 };
-use crate::operator::{
-    build::{
-        AttemptObjects, BootObjects, BootOrder, Settings, boot, check, engine_facts, existing_server, uses_gateways,
-        uses_sidecars,
+use crate::{
+    executor::existing_server,
+    operator::{
+        build::{
+            AttemptObjects, BootObjects, BootOrder, Settings, boot, check, engine_facts, uses_gateways, uses_sidecars,
+        },
+        labels::HUB_EGRESS,
     },
-    labels::HUB_EGRESS,
 };
 
 fn variable(container: &Container, name: &str) -> Option<String> {
@@ -312,8 +314,24 @@ fn servers_that_were_there_before_are_called_by_their_service_and_nothing_is_sta
     assert_eq!(check(&plan), Ok(()));
     let arm = plan.spec.arms[0].name.clone();
     assert_eq!(booted(&plan, 0, &[&arm]), BootObjects::default());
-    let server = existing_server(plan.spec.arms[0].service_ref.as_ref().unwrap());
+    let server = existing_server(plan.spec.arms[0].service_ref.as_ref().unwrap(), None);
     assert_eq!((server.engine_url.as_str(), server.probe_url), ("http://vllm:8000", None));
+}
+
+#[test]
+fn weights_are_downloaded_for_servers_of_ours_alone() {
+    let existing = |count: usize| {
+        changed("planetserve-cc.yaml", |file| {
+            for arm in file.campaign.spec.arms.iter_mut().take(count) {
+                arm.node_pool = None;
+                arm.service_ref = Some(ServiceRef { name: arm.name.clone(), port: 8000 });
+            }
+        })
+    };
+    let is_downloaded = |plan: &Plan| download(plan, &plan.boots[0].model).is_some();
+
+    assert!(is_downloaded(&existing(1)));
+    assert!(!is_downloaded(&existing(2)));
 }
 
 #[test]

@@ -125,7 +125,7 @@ impl<'a> Deciding<'a> {
     pub(super) fn server_inputs(&self, start: &Start) -> Result<Vec<ServerInput>, BuildError> {
         let service = self.active.plan.arm(&start.run.arm).and_then(|arm| arm.service_ref.as_ref());
         if let Some(service) = service {
-            return Ok(vec![build::existing_server(service)]);
+            return Ok(vec![executor::existing_server(service, None)]);
         }
         let facts = build::engine_facts(&self.active.plan, start.boot, &start.run.arm)?;
         let with_router = build::uses_sidecars(&self.active.plan);
