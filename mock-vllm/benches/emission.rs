@@ -150,6 +150,7 @@ fn config(scenario: &Scenario) -> FleetConfig {
             launch_us: 0.0,
             schedule_us: 0.0,
             schedule_per_sequence_us: 0.0,
+            schedule_per_new_request_us: 0.0,
             confidential: None,
         }),
         confidential: false,

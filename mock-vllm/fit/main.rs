@@ -1,23 +1,25 @@
 //! Fits the profiles: `H200` by running the simulator's engine, in virtual time, under the measured loads.
 //!
 //! `cargo run --release -p teebench-mock-vllm --example fit` prints tables and writes `fit/residuals-h200.json`. What the
-//! GPU computes is fitted to the 8B points, each of which is also left out once and predicted by the others. What the
-//! host does is fitted to half of the 1B points, since only a small model keeps an API server busy; the GPU's costs are
-//! then those of 8B scaled by the shape, and the other 1B points are predicted, which neither fit has seen. The cost is the
-//! mean squared logarithm of simulated to measured; starting points and numbers of evaluations are fixed, so the same
-//! data give the same coefficients. `H100Nvl` follows from them and from published ratios. `-- predict` fits nothing: it
-//! prints what the profile as it stands gives for every measured point.
+//! GPU computes is fitted to the 8B points; what the host does is fitted to the 1B points, since only a small model keeps
+//! a host busy, with the GPU's costs being those of 8B scaled by the shape. The profile has both. What is judged are
+//! points left out: each 8B point once, the 1B points in five folds. The cost is the mean squared logarithm of simulated
+//! to measured; starting points and numbers of evaluations are fixed, so the same data give the same coefficients.
+//! `H100Nvl` follows from them and from published ratios. `-- predict` fits nothing: it prints what the profile as it
+//! stands gives for every measured point.
 
 mod publication;
 mod simplex;
 mod variables;
 
+use std::num::NonZeroUsize;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use teebench_mock_vllm::engine::StepCost;
 use teebench_mock_vllm::fit::{
-    Coefficients, ErrorSummary, Fold, GpuCoefficients, HalfLeftOut, HostCoefficients, MeasuredPoints, Point,
+    Coefficients, CrossValidation, ErrorSummary, Fold, GpuCoefficients, HostCoefficients, MeasuredPoints, Point,
     Prediction, Residuals,
 };
 use teebench_mock_vllm::profile::{ModelSize, Profile};
@@ -26,27 +28,21 @@ use crate::variables::Variables;
 
 /// What the GPU's costs are fitted to.
 const FITTED: (ModelSize, &str) = (ModelSize::B8, include_str!("data/h200-8b.json"));
-/// What the host's costs are fitted to in one half, and judged by in the other.
+/// What the host's costs are fitted to.
 const OTHER: (ModelSize, &str) = (ModelSize::B1, include_str!("data/h200-1b.json"));
 
 /// Evaluations of each of the two descents; the second starts anew from where the first ended.
 const EVALUATIONS: usize = 250;
-/// Times that both fits take turns, as each needs what the other finds.
-const ROUNDS: usize = 2;
 
 /// Where every fit starts: round figures of the right order.
 const START: Coefficients = Coefficients {
-    gpu: GpuCoefficients {
-        base_us: 4500.0,
-        per_decode_sequence_us: 20.0,
-        per_prefill_token_us: 22.0,
-        per_kv_token_us: 0.015,
-    },
+    gpu: GpuCoefficients { base_us: 4500.0, per_decode_sequence_us: 20.0, per_prefill_token_us: 22.0 },
     host: HostCoefficients {
         wait_per_request_us: 8000.0,
         launch_us: 15_000.0,
         schedule_us: 1000.0,
         schedule_per_sequence_us: 20.0,
+        schedule_per_new_request_us: 500.0,
         work_per_request_us: 1500.0,
         work_per_prompt_token_us: 0.3,
         work_per_output_token_us: 10.0,
@@ -54,19 +50,22 @@ const START: Coefficients = Coefficients {
     },
 };
 
+/// Where fits of the host start: as above, and with a cost of tokens and chunks that lies beyond the ridge between an API
+/// server that keeps up with 64 streams and one that does not.
+const HOST_STARTS: [HostCoefficients; 2] =
+    [START.host, HostCoefficients { work_per_output_token_us: 22.0, work_per_chunk_us: 32.0, ..START.host }];
+
 fn main() -> anyhow::Result<()> {
     if std::env::args().nth(1).as_deref() == Some("predict") {
         return [FITTED, OTHER].into_iter().try_for_each(|(size, data)| predict(size, data));
     }
     let residuals = residuals(&read(FITTED.1)?, &read(OTHER.1)?)?;
-    println!("{}: each point left out of the fit once", residuals.source);
-    print(residuals.folds.iter().map(|fold| &fold.left_out), &residuals.summary);
-    for half in &residuals.halves {
-        println!("{}: points left out of the host's fit to {}", residuals.other_source, half.calibrated_on.join(", "));
-        print(&half.left_out, &half.summary);
-        println!("{:#?}", half.coefficients);
+    for CrossValidation { source, folds, summary } in [&residuals.fitted, &residuals.other] {
+        println!("{source}: each point left out of the fit once");
+        print(folds.iter().flat_map(|fold| &fold.left_out), summary);
     }
-    let (cost, confidential) = publication::solve(&residuals.halves[0].coefficients)?;
+    println!("H200: {:#?}", residuals.profile);
+    let (cost, confidential) = publication::solve(&residuals.profile)?;
     println!("H100Nvl: {cost:#?}\n{confidential:#?}");
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fit/residuals-h200.json");
     let text = serde_json::to_string_pretty(&residuals)? + "\n";
@@ -84,7 +83,7 @@ fn predict(size: ModelSize, data: &str) -> anyhow::Result<()> {
     println!("profile H200, {size:?}");
     let points: Vec<&Point> = measured.points.iter().collect();
     let predictions = predictions(&measured, &points, cost)?;
-    print(&predictions, &summary(&predictions));
+    print(&predictions, &ErrorSummary::of_predictions(&predictions));
     Ok(())
 }
 
@@ -93,71 +92,72 @@ fn predictions(measured: &MeasuredPoints, points: &[&Point], cost: StepCost) -> 
     points.iter().map(|point| predict(point).context("the engine does not take a point")).collect()
 }
 
-fn summary<'a>(predictions: impl IntoIterator<Item = &'a Prediction>) -> ErrorSummary {
-    let errors: Vec<f64> = predictions.into_iter().flat_map(Prediction::errors).map(|(_, error)| error).collect();
-    ErrorSummary::of(&errors)
-}
-
 /// All fits, and the points that each leaves out.
 fn residuals(fitted: &MeasuredPoints, other: &MeasuredPoints) -> anyhow::Result<Residuals> {
-    let all: Vec<&Point> = fitted.points.iter().collect();
-    let (even, odd) = other.checkerboard();
-    let halves = [half_left_out(fitted, other, &even, &odd)?, half_left_out(fitted, other, &odd, &even)?];
-    let start = Coefficients { gpu: START.gpu, ..halves[0].coefficients };
-    let mut folds = Vec::new();
-    for index in 0..all.len() {
-        let mut others = all.clone();
-        let point = others.remove(index);
-        let coefficients = fit(Variables::OfFittedModel, FITTED.0, fitted, &others, start);
-        let left_out = predictions(fitted, &[point], coefficients.scaled_to(FITTED.0))?.remove(0);
-        folds.push(Fold { coefficients, left_out });
-    }
+    let gpu = fit(Variables::OfFittedModel, FITTED.0, fitted, &[], &[START]).gpu;
+    let starts = HOST_STARTS.map(|host| Coefficients { gpu, host });
+    let mut left_out: Vec<Vec<&Point>> = other.folds().into();
+    // Nothing is left out of the profile's own fit, which takes the same way.
+    left_out.push(Vec::new());
+    let mut others = in_parallel(&left_out, |left_out| {
+        let coefficients = fit(Variables::OfHost, OTHER.0, other, left_out, &starts);
+        let left_out = predictions(other, left_out, coefficients.scaled_to(OTHER.0))?;
+        Ok(Fold { coefficients, left_out })
+    })?;
+    let profile = others.pop().context("the profile's fit was the last")?.coefficients;
+    let start = Coefficients { gpu: START.gpu, ..profile };
+    let folds = in_parallel(&fitted.points, |point| {
+        let coefficients = fit(Variables::OfFittedModel, FITTED.0, fitted, &[point], &[start]);
+        let left_out = predictions(fitted, &[point], coefficients.scaled_to(FITTED.0))?;
+        Ok(Fold { coefficients, left_out })
+    })?;
     Ok(Residuals {
-        source: fitted.source.clone(),
-        summary: summary(folds.iter().map(|fold| &fold.left_out)),
-        folds,
-        other_source: other.source.clone(),
-        halves,
+        profile,
+        fitted: CrossValidation::of(fitted.source.clone(), folds),
+        other: CrossValidation::of(other.source.clone(), others),
     })
 }
 
-/// The GPU's costs from all points of the fitted model, the host's from `calibration`, and `left_out` predicted.
-fn half_left_out(
-    fitted: &MeasuredPoints,
-    other: &MeasuredPoints,
-    calibration: &[&Point],
-    left_out: &[&Point],
-) -> anyhow::Result<HalfLeftOut> {
-    let all: Vec<&Point> = fitted.points.iter().collect();
-    let mut coefficients = START;
-    for _ in 0..ROUNDS {
-        let start = Coefficients { gpu: START.gpu, ..coefficients };
-        coefficients.gpu = fit(Variables::OfFittedModel, FITTED.0, fitted, &all, start).gpu;
-        let start = Coefficients { host: START.host, ..coefficients };
-        coefficients.host = fit(Variables::OfHost, OTHER.0, other, calibration, start).host;
-    }
-    let left_out = predictions(other, left_out, coefficients.scaled_to(OTHER.0))?;
-    Ok(HalfLeftOut {
-        calibrated_on: calibration.iter().map(|point| point.name()).collect(),
-        coefficients,
-        summary: summary(&left_out),
-        left_out,
-    })
-}
-
-/// The coefficients that meet `points` best, those that do not vary being as in `start`.
+/// The coefficients that meet the points not `left_out` best, those that do not vary being as in the start from which
+/// they were reached. Each start ends in a minimum of its own; the points that were fitted choose between them.
 fn fit(
     variables: Variables,
     size: ModelSize,
     measured: &MeasuredPoints,
-    points: &[&Point],
-    start: Coefficients,
+    left_out: &[&Point],
+    starts: &[Coefficients],
 ) -> Coefficients {
-    let cost =
-        |logarithms: &[f64]| distance(measured, points, variables.with_logarithms(start, logarithms).scaled_to(size));
-    let (first, _) = simplex::minimise(&variables.logarithms(start), 0.3, EVALUATIONS, cost);
-    let (best, _) = simplex::minimise(&first, 0.1, EVALUATIONS, cost);
-    variables.rounded(variables.with_logarithms(start, &best))
+    let points: Vec<&Point> = measured.points.iter().filter(|point| !left_out.contains(point)).collect();
+    let descend = |start: &Coefficients| {
+        let cost = |logarithms: &[f64]| {
+            distance(measured, &points, variables.with_logarithms(*start, logarithms).scaled_to(size))
+        };
+        let (first, _) = simplex::minimise(&variables.logarithms(*start), 0.3, EVALUATIONS, cost);
+        let (best, distance) = simplex::minimise(&first, 0.1, EVALUATIONS, cost);
+        (variables.rounded(variables.with_logarithms(*start, &best)), distance)
+    };
+    let ends = starts.iter().map(descend);
+    ends.min_by(|(_, left), (_, right)| left.total_cmp(right)).map_or(START, |(coefficients, _)| coefficients)
+}
+
+/// Does `work` for each item, on as many threads as the machine has cores, and returns the results in the items' order.
+fn in_parallel<I: Sync, R: Send>(items: &[I], work: impl Fn(&I) -> anyhow::Result<R> + Sync) -> anyhow::Result<Vec<R>> {
+    let next = AtomicUsize::new(0);
+    let worker = || {
+        let indices = std::iter::from_fn(|| Some(next.fetch_add(1, Ordering::Relaxed)));
+        indices.map_while(|index| Some((index, work(items.get(index)?)))).collect::<Vec<_>>()
+    };
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let mut results = Vec::with_capacity(items.len());
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..cores.min(items.len())).map(|_| scope.spawn(worker)).collect();
+        for worker in workers {
+            results.extend(worker.join().map_err(|_| anyhow!("a fit has panicked"))?);
+        }
+        anyhow::Ok(())
+    })?;
+    results.sort_by_key(|(index, _)| *index);
+    results.into_iter().map(|(_, result)| result).collect()
 }
 
 /// Mean squared logarithm of simulated to measured figures.

@@ -6,7 +6,7 @@
 
 use anyhow::Context;
 use teebench_mock_vllm::engine::{ConfidentialCost, Engine, EngineConfig, StepCost};
-use teebench_mock_vllm::fit::{Coefficients, GpuCoefficients, closed_loop, steady_throughput};
+use teebench_mock_vllm::fit::{Coefficients, closed_loop, steady_throughput};
 use teebench_mock_vllm::profile::ModelSize;
 
 /// Memory bandwidth of an H200 over that of an H100 NVL: 4.8 and 3.9 TB/s.
@@ -33,15 +33,11 @@ const CONFIG: EngineConfig = EngineConfig {
 
 /// The cost without confidential computing, and what it adds.
 pub fn solve(h200: &Coefficients) -> anyhow::Result<(StepCost, ConfidentialCost)> {
-    let scaled = Coefficients {
-        gpu: GpuCoefficients {
-            per_kv_token_us: h200.gpu.per_kv_token_us * BANDWIDTH_RATIO,
-            per_prefill_token_us: h200.gpu.per_prefill_token_us * COMPUTE_RATIO,
-            ..h200.gpu
-        },
-        host: h200.host,
-    };
-    let mut cost = scaled.step_cost(&ModelSize::B8.shape());
+    let shape = ModelSize::B8.shape();
+    let mut cost = h200.step_cost(&shape);
+    cost.per_kv_token_us *= BANDWIDTH_RATIO;
+    cost.per_prefill_token_us *= COMPUTE_RATIO;
+    cost.prefill_tile_tokens = shape.prefill_tile_tokens(cost.per_kv_token_us, cost.per_prefill_token_us);
     let (_, gap_us) = one_sequence(cost)?;
     cost.base_us += 1e6 / TOKENS_PER_SECOND - gap_us;
     let (ttft_us, gap_us) = one_sequence(cost)?;

@@ -14,12 +14,13 @@ pub enum Variables {
 impl Variables {
     fn select(self, coefficients: &mut Coefficients) -> Vec<&mut f64> {
         let Coefficients { gpu, host } = coefficients;
-        let GpuCoefficients { base_us, per_decode_sequence_us, per_prefill_token_us, per_kv_token_us } = gpu;
+        let GpuCoefficients { base_us, per_decode_sequence_us, per_prefill_token_us } = gpu;
         let HostCoefficients {
             wait_per_request_us,
             launch_us,
             schedule_us,
             schedule_per_sequence_us,
+            schedule_per_new_request_us,
             work_per_request_us,
             work_per_prompt_token_us,
             work_per_output_token_us,
@@ -32,7 +33,6 @@ impl Variables {
                 base_us,
                 per_decode_sequence_us,
                 per_prefill_token_us,
-                per_kv_token_us,
                 launch_us,
             ],
             Self::OfHost => vec![
@@ -44,6 +44,7 @@ impl Variables {
                 launch_us,
                 schedule_us,
                 schedule_per_sequence_us,
+                schedule_per_new_request_us,
             ],
         }
     }

@@ -17,6 +17,8 @@ pub struct Batch {
     pub kv_tokens_read: f64,
     /// Sequences that yield a token at the end of the step.
     pub output_tokens: u32,
+    /// Requests that the step admits.
+    pub new_requests: u32,
 }
 
 impl Batch {
@@ -51,6 +53,8 @@ pub struct StepCost {
     pub schedule_us: f64,
     /// The same for each sequence that yields a token.
     pub schedule_per_sequence_us: f64,
+    /// The same for each request that begins: taken from the API server, given its blocks and its row of the batch.
+    pub schedule_per_new_request_us: f64,
     /// What confidential computing adds, when it is on.
     pub confidential: Option<ConfidentialCost>,
 }
@@ -138,7 +142,10 @@ impl StepCost {
         });
         // The host works while the GPU computes, so the slower of both counts; the clock is the GPU's alone.
         let launching = if graph { 0.0 } else { self.launch_us };
-        let host = launching + self.schedule_us + self.schedule_per_sequence_us * f64::from(batch.output_tokens);
+        let host = launching
+            + self.schedule_us
+            + self.schedule_per_sequence_us * f64::from(batch.output_tokens)
+            + self.schedule_per_new_request_us * f64::from(batch.new_requests);
         let total = (computing / speed).max(host) + confidential;
         StepTime { duration: microseconds(total), computing_share: (computing / speed / total).min(1.0) }
     }
@@ -177,6 +184,7 @@ mod tests {
         launch_us: 1160.0,
         schedule_us: 0.0,
         schedule_per_sequence_us: 0.0,
+        schedule_per_new_request_us: 0.0,
         confidential: None,
     };
     const CONFIDENTIAL: StepCost = StepCost {
@@ -192,8 +200,8 @@ mod tests {
 
     #[rstest]
     #[case::empty(Batch::default(), 1000, 1100)]
-    #[case::decode(Batch { decode_sequences: 4, prefill_tokens: 0, kv_tokens_read: 200.0, output_tokens: 4 }, 1140, 1252)]
-    #[case::prefill(Batch { decode_sequences: 0, prefill_tokens: 10, kv_tokens_read: 0.0, output_tokens: 1 }, 1200, 1323)]
+    #[case::decode(Batch { decode_sequences: 4, kv_tokens_read: 200.0, output_tokens: 4, ..Batch::default() }, 1140, 1252)]
+    #[case::prefill(Batch { prefill_tokens: 10, output_tokens: 1, ..Batch::default() }, 1200, 1323)]
     fn a_step_costs_the_sum_of_its_parts(#[case] batch: Batch, #[case] plain_us: u64, #[case] confidential_us: u64) {
         assert_eq!(PLAIN.step(&batch, true, 1.0).duration, Duration::from_micros(plain_us));
         assert_eq!(CONFIDENTIAL.step(&batch, true, 1.0).duration, Duration::from_micros(confidential_us));
@@ -223,6 +231,14 @@ mod tests {
         let batch = |sequences| Batch { decode_sequences: sequences, output_tokens: sequences, ..Batch::default() };
         assert_eq!(cost.step(&batch(10), true, 1.0).duration, Duration::from_micros(1100));
         assert_eq!(cost.step(&batch(40), true, 1.0).duration, Duration::from_micros(2400));
+    }
+
+    #[test]
+    fn a_step_in_which_many_requests_begin_takes_at_least_what_the_host_does_for_each() {
+        let cost = StepCost { schedule_per_new_request_us: 800.0, ..PLAIN };
+        let batch = |requests| Batch { new_requests: requests, output_tokens: requests, ..Batch::default() };
+        assert_eq!(cost.step(&batch(1), true, 1.0).duration, Duration::from_micros(1000));
+        assert_eq!(cost.step(&batch(5), true, 1.0).duration, Duration::from_micros(4000));
     }
 
     #[test]

@@ -181,15 +181,14 @@ impl Engine {
         }
         self.advance_api_server(now);
         let mut budget = self.config.max_num_batched_tokens as usize;
-        if !self.schedule_running(&mut budget) {
-            self.admit_waiting(now, &mut budget);
-        }
+        let preempted = self.schedule_running(&mut budget);
+        let new_requests = if preempted { 0 } else { self.admit_waiting(now, &mut budget) };
         if self.running.is_empty() {
             let queued = self.waiting.front().map(|request| request.eligible);
             let next = queued.into_iter().chain(self.api_server.next_end()).min();
             return next.map_or(Begin::Idle, |time| Begin::IdleUntil(time.max(now)));
         }
-        let batch = self.batch();
+        let batch = self.batch(new_requests);
         let graph = batch.tokens() <= self.config.graph_tokens();
         let time = self.cost.step(&batch, graph, self.speed);
         let step = InFlight { ends: now + time.duration, batch, computing_share: time.computing_share };
@@ -256,7 +255,9 @@ impl Engine {
         }
     }
 
-    fn admit_waiting(&mut self, now: Duration, budget: &mut usize) {
+    /// Lets waiting requests run while there is room, and returns how many.
+    fn admit_waiting(&mut self, now: Duration, budget: &mut usize) -> u32 {
+        let mut admitted = 0;
         while *budget > 0 && self.running.len() < self.config.max_num_seqs as usize {
             let Some(request) = self.waiting.front_mut().filter(|request| request.eligible <= now) else { break };
             let hits = if self.config.enable_prefix_caching {
@@ -290,11 +291,13 @@ impl Engine {
             }
             register_full_blocks(&mut self.pool, self.config.enable_prefix_caching, request);
             self.running.extend(self.waiting.pop_front());
+            admitted += 1;
         }
+        admitted
     }
 
-    fn batch(&self) -> Batch {
-        let mut batch = Batch::default();
+    fn batch(&self, new_requests: u32) -> Batch {
+        let mut batch = Batch { new_requests, ..Batch::default() };
         for request in self.running.iter().filter(|request| request.scheduled_tokens > 0) {
             if request.decodes() {
                 batch.decode_sequences += 1;

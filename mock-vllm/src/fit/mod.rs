@@ -10,5 +10,5 @@ mod residuals;
 pub use closed_loop::{Served, closed_loop, steady_throughput};
 pub use point::{Figures, MeasuredPoints, Percentiles, Point};
 pub use residuals::{
-    Coefficients, ErrorSummary, Fold, GpuCoefficients, HalfLeftOut, HostCoefficients, Prediction, Residuals,
+    Coefficients, CrossValidation, ErrorSummary, Fold, GpuCoefficients, HostCoefficients, Prediction, Residuals,
 };

@@ -22,7 +22,8 @@ pub struct MeasuredPoints {
 }
 
 impl MeasuredPoints {
-    /// Settings of the server that was measured, with a KV pool that no point exhausts.
+    /// Settings of the server that was measured, with a KV pool that no point exhausts, and without a prefix cache: no
+    /// random prompt would find anything in it.
     #[must_use]
     pub fn config(&self) -> EngineConfig {
         EngineConfig {
@@ -30,24 +31,26 @@ impl MeasuredPoints {
             max_num_batched_tokens: self.max_num_batched_tokens,
             max_model_len: 16_384,
             num_gpu_blocks: 50_000,
-            enable_prefix_caching: true,
+            enable_prefix_caching: false,
             enforce_eager: false,
         }
     }
 
-    /// The points in two halves that alternate in prompt length and from each concurrency to the next, as the colours
-    /// of a checkerboard: so both halves span the loads, and no figure had a say in the division.
+    /// The points in five folds that span the loads: a fold has each prompt length at another concurrency. No figure
+    /// has a say in the division.
     #[must_use]
-    pub fn checkerboard(&self) -> (Vec<&Point>, Vec<&Point>) {
+    pub fn folds(&self) -> [Vec<&Point>; 5] {
         let rank = |value: usize, of: fn(&Point) -> usize| {
             let lesser: BTreeSet<usize> = self.points.iter().map(of).filter(|other| *other < value).collect();
             lesser.len()
         };
-        self.points.iter().partition(|point| {
+        let mut folds: [Vec<&Point>; 5] = Default::default();
+        for point in &self.points {
             let concurrency = rank(point.concurrency, |point| point.concurrency);
             let input_tokens = rank(point.input_tokens, |point| point.input_tokens);
-            (concurrency + input_tokens).is_multiple_of(2)
-        })
+            folds[(concurrency + input_tokens) % 5].push(point);
+        }
+        folds
     }
 }
 

@@ -26,8 +26,6 @@ pub struct GpuCoefficients {
     pub per_decode_sequence_us: f64,
     /// [`StepCost::per_prefill_token_us`].
     pub per_prefill_token_us: f64,
-    /// [`StepCost::per_kv_token_us`].
-    pub per_kv_token_us: f64,
 }
 
 /// See [`StepCost`] and [`ApiServerCost`] for each.
@@ -42,6 +40,8 @@ pub struct HostCoefficients {
     pub schedule_us: f64,
     /// [`StepCost::schedule_per_sequence_us`].
     pub schedule_per_sequence_us: f64,
+    /// [`StepCost::schedule_per_new_request_us`].
+    pub schedule_per_new_request_us: f64,
     /// [`ApiServerCost::per_request_us`].
     pub work_per_request_us: f64,
     /// [`ApiServerCost::per_prompt_token_us`].
@@ -53,15 +53,18 @@ pub struct HostCoefficients {
 }
 
 impl Coefficients {
-    /// The cost of a model of the fitted shape, which also gives what is not fitted: attention in a prefill.
+    /// The cost of a model of the fitted shape, which also gives what is not fitted: reading the cache, as fast as weights
+    /// are read, and attention in a prefill.
     #[must_use]
     pub fn step_cost(&self, shape: &ModelShape) -> StepCost {
-        let GpuCoefficients { base_us, per_decode_sequence_us, per_prefill_token_us, per_kv_token_us } = self.gpu;
+        let GpuCoefficients { base_us, per_decode_sequence_us, per_prefill_token_us } = self.gpu;
+        let per_kv_token_us = shape.per_kv_token_us(base_us - Profile::H200.figures().step_fixed_us);
         let HostCoefficients {
             wait_per_request_us,
             launch_us,
             schedule_us,
             schedule_per_sequence_us,
+            schedule_per_new_request_us,
             work_per_request_us,
             work_per_prompt_token_us,
             work_per_output_token_us,
@@ -83,6 +86,7 @@ impl Coefficients {
             launch_us,
             schedule_us,
             schedule_per_sequence_us,
+            schedule_per_new_request_us,
             confidential: None,
         }
     }
@@ -122,45 +126,48 @@ impl Prediction {
     }
 }
 
-/// One point, predicted by coefficients that were fitted without it.
+/// A fit that has not seen some points, and what it predicts for them.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Fold {
     /// Fitted to the other points.
     pub coefficients: Coefficients,
-    /// The point that was left out.
-    pub left_out: Prediction,
+    /// The points that were left out.
+    pub left_out: Vec<Prediction>,
 }
 
-/// Another model on another host. The GPU's costs are scaled by its shape, the host's are fitted to half of its points,
-/// and the other half is predicted.
+/// One model's points, each left out of one fit and predicted by it.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct HalfLeftOut {
-    /// Points that the host's coefficients were fitted to.
-    pub calibrated_on: Vec<String>,
-    /// The GPU's of the fitted model, the host's of those points.
-    pub coefficients: Coefficients,
-    /// Points that no fit of these coefficients has seen.
-    pub left_out: Vec<Prediction>,
-    /// Over all figures of the points left out.
+pub struct CrossValidation {
+    /// How the points were measured.
+    pub source: String,
+    /// One fit for each group of points that is left out.
+    pub folds: Vec<Fold>,
+    /// Over all figures of all points.
     pub summary: ErrorSummary,
+}
+
+impl CrossValidation {
+    /// Summarises folds.
+    #[must_use]
+    pub fn of(source: String, folds: Vec<Fold>) -> Self {
+        let predictions = folds.iter().flat_map(|fold| &fold.left_out);
+        let summary = ErrorSummary::of_predictions(predictions);
+        Self { source, folds, summary }
+    }
 }
 
 /// Fits and their errors on points left out.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Residuals {
-    /// How the points of the fitted model were measured.
-    pub source: String,
-    /// The points of the fitted model, each left out once.
-    pub folds: Vec<Fold>,
-    /// Over all figures of all folds.
-    pub summary: ErrorSummary,
-    /// How the points of the other model were measured.
-    pub other_source: String,
-    /// The other model's halves, each left out once. The profile uses the coefficients of the first.
-    pub halves: [HalfLeftOut; 2],
+    /// The profile's: fitted to all points of both models.
+    pub profile: Coefficients,
+    /// The model that the GPU's coefficients are fitted to. The other model's are in each of these fits.
+    pub fitted: CrossValidation,
+    /// The model whose shape scales the GPU's coefficients, and to which the host's are fitted.
+    pub other: CrossValidation,
 }
 
 /// How large errors are, and whether they lean to one side.
@@ -180,6 +187,13 @@ pub struct ErrorSummary {
 }
 
 impl ErrorSummary {
+    /// Summarises all figures of predictions.
+    #[must_use]
+    pub fn of_predictions<'a>(predictions: impl IntoIterator<Item = &'a Prediction>) -> Self {
+        let errors: Vec<f64> = predictions.into_iter().flat_map(Prediction::errors).map(|(_, error)| error).collect();
+        Self::of(&errors)
+    }
+
     /// Summarises errors, which are shares with a sign.
     #[must_use]
     pub fn of(errors: &[f64]) -> Self {

@@ -14,30 +14,31 @@ use crate::gpu::Board;
 
 /// Also the cost on other GPUs of this generation, for want of figures.
 pub(super) const CONFIDENTIAL: ConfidentialCost = ConfidentialCost {
-    per_request_us: 4921.0,
-    per_step_us: 531.0,
+    per_request_us: 5013.0,
+    per_step_us: 530.5,
     per_prefill_token_us: 0.5,
-    per_output_token_us: 30.49,
+    per_output_token_us: 30.94,
     load_factor: 1.8,
 };
 
 pub(super) const FIGURES: ProfileFigures = ProfileFigures {
     cost: StepCost {
-        per_request_us: 6872.0,
+        per_request_us: 7788.0,
         api_server: ApiServerCost {
-            per_request_us: 1047.0,
-            per_prompt_token_us: 0.3346,
-            per_output_token_us: 11.38,
-            per_chunk_us: 39.91,
+            per_request_us: 870.7,
+            per_prompt_token_us: 0.3443,
+            per_output_token_us: 13.64,
+            per_chunk_us: 41.83,
         },
-        base_us: 7542.0,
-        per_decode_sequence_us: 21.91,
-        per_prefill_token_us: 28.08,
-        per_kv_token_us: 0.020_62,
-        prefill_tile_tokens: 19.55,
-        launch_us: 20_300.0,
-        schedule_us: 1039.0,
-        schedule_per_sequence_us: 26.42,
+        base_us: 7538.0,
+        per_decode_sequence_us: 14.93,
+        per_prefill_token_us: 27.59,
+        per_kv_token_us: 0.039_89,
+        prefill_tile_tokens: 38.51,
+        launch_us: 14_400.0,
+        schedule_us: 1013.0,
+        schedule_per_sequence_us: 21.91,
+        schedule_per_new_request_us: 556.8,
         confidential: None,
     },
     step_fixed_us: 3010.0,

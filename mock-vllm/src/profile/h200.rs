@@ -3,7 +3,7 @@
 //! Data, method, residuals and the points left out are in `fit/` and in this crate's README; the example `fit` writes
 //! the coefficients that stand here, and a test holds that they are the same. The GPU's come from an 8B model, the host's
 //! from a 1B model, which alone keeps the host busy. Attention in a prefill follows from the shape. Of the base, what
-//! reading the weights at 83 % of 4.8 TB/s does not explain is fixed.
+//! reading the weights at 83 % of 4.8 TB/s does not explain is fixed; the cache is read at the same rate.
 //!
 //! Board: nvidia-smi at 1 Hz around the same runs, and NVML's answers at idle and under a full load.
 //!
@@ -17,21 +17,22 @@ use crate::gpu::Board;
 
 pub(super) const FIGURES: ProfileFigures = ProfileFigures {
     cost: StepCost {
-        per_request_us: 6872.0,
+        per_request_us: 7788.0,
         api_server: ApiServerCost {
-            per_request_us: 1047.0,
-            per_prompt_token_us: 0.3346,
-            per_output_token_us: 11.38,
-            per_chunk_us: 39.91,
+            per_request_us: 870.7,
+            per_prompt_token_us: 0.3443,
+            per_output_token_us: 13.64,
+            per_chunk_us: 41.83,
         },
-        base_us: 4643.0,
-        per_decode_sequence_us: 21.91,
-        per_prefill_token_us: 23.71,
-        per_kv_token_us: 0.016_75,
-        prefill_tile_tokens: 18.81,
-        launch_us: 20_300.0,
-        schedule_us: 1039.0,
-        schedule_per_sequence_us: 26.42,
+        base_us: 4612.0,
+        per_decode_sequence_us: 14.93,
+        per_prefill_token_us: 23.29,
+        per_kv_token_us: 0.032_41,
+        prefill_tile_tokens: 37.06,
+        launch_us: 14_400.0,
+        schedule_us: 1013.0,
+        schedule_per_sequence_us: 21.91,
+        schedule_per_new_request_us: 556.8,
         confidential: None,
     },
     step_fixed_us: 900.0,

@@ -114,6 +114,12 @@ impl ModelShape {
         f64::from(self.layers) * f64::from(heads) * (f64::from(self.head_width) + EXPONENTIAL_AS_WIDTH)
     }
 
+    /// Time to read a cached token from memory, given that of the weights that a step reads: both come at one rate.
+    #[must_use]
+    pub fn per_kv_token_us(&self, weights_us: f64) -> f64 {
+        weights_us * self.kv_bytes_per_token() / self.active_weight_bytes()
+    }
+
     /// Bytes of all weights.
     #[must_use]
     pub fn weight_bytes(&self) -> f64 {

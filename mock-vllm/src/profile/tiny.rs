@@ -22,6 +22,7 @@ pub(super) const FIGURES: ProfileFigures = ProfileFigures {
         launch_us: 0.0,
         schedule_us: 0.0,
         schedule_per_sequence_us: 0.0,
+        schedule_per_new_request_us: 0.0,
         confidential: None,
     },
     step_fixed_us: 900.0,

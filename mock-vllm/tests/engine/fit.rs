@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use teebench_mock_vllm::Profile;
 use teebench_mock_vllm::engine::{EngineConfig, StepCost};
 use teebench_mock_vllm::fit::{
-    ErrorSummary, HalfLeftOut, MeasuredPoints, Point, Prediction, Residuals, closed_loop, steady_throughput,
+    CrossValidation, ErrorSummary, Fold, MeasuredPoints, Point, Prediction, Residuals, closed_loop, steady_throughput,
 };
 use teebench_mock_vllm::profile::ModelSize;
 
@@ -28,8 +28,8 @@ fn close(what: &str, left: f64, right: f64, tolerance: f64) {
 }
 
 #[test]
-fn the_h200_profile_has_the_coefficients_of_the_fit() {
-    let fitted = residuals().halves[0].coefficients.step_cost(&ModelSize::B8.shape());
+fn the_h200_profile_has_the_coefficients_of_the_fit_to_all_points() {
+    let fitted = residuals().profile.step_cost(&ModelSize::B8.shape());
     let cost = Profile::H200.figures().cost;
     for (what, profile, fitted) in [
         ("per_request_us", cost.per_request_us, fitted.per_request_us),
@@ -45,6 +45,7 @@ fn the_h200_profile_has_the_coefficients_of_the_fit() {
         ("launch_us", cost.launch_us, fitted.launch_us),
         ("schedule_us", cost.schedule_us, fitted.schedule_us),
         ("schedule_per_sequence_us", cost.schedule_per_sequence_us, fitted.schedule_per_sequence_us),
+        ("schedule_per_new_request_us", cost.schedule_per_new_request_us, fitted.schedule_per_new_request_us),
     ] {
         close(what, profile, fitted, 1e-3);
     }
@@ -71,48 +72,46 @@ fn within_the_bars(what: &str, errors: &[f64]) {
     }
 }
 
+/// Errors of all points, each predicted anew by the fit of its fold.
+fn errors_left_out(measured: &MeasuredPoints, recorded: &CrossValidation, size: ModelSize) -> Vec<f64> {
+    let judged: Vec<&str> = recorded.folds.iter().flat_map(|fold| &fold.left_out).map(|p| p.point.as_str()).collect();
+    let names: BTreeSet<String> = measured.points.iter().map(Point::name).collect();
+    assert_eq!(judged.len(), names.len(), "a point is judged twice or never");
+    assert_eq!(judged.into_iter().map(String::from).collect::<BTreeSet<_>>(), names);
+    let errors_of = |fold: &Fold| {
+        let cost = fold.coefficients.scaled_to(size);
+        fold.left_out.iter().flat_map(|prediction| errors_made_anew(measured, prediction, cost)).collect::<Vec<_>>()
+    };
+    recorded.folds.iter().flat_map(errors_of).collect()
+}
+
 #[test]
-fn points_left_out_of_the_fit_are_predicted_within_the_bars() {
-    let (measured, recorded) = (measured(), residuals());
-    let left_out: BTreeSet<String> = recorded.folds.iter().map(|fold| fold.left_out.point.clone()).collect();
-    assert_eq!(left_out, names(&measured.points));
-    let errors: Vec<f64> = recorded
-        .folds
-        .iter()
-        .flat_map(|fold| errors_made_anew(&measured, &fold.left_out, fold.coefficients.scaled_to(ModelSize::B8)))
-        .collect();
-    within_the_bars("8B", &errors);
+fn each_point_is_predicted_within_the_bars_by_a_fit_that_has_not_seen_it() {
+    let measured = measured();
+    within_the_bars("8B", &errors_left_out(&measured, &residuals().fitted, ModelSize::B8));
 }
 
-/// Only the host's costs were fitted to points of this model, and those are not judged.
+/// The GPU's costs follow from another model's by its shape; the host's were fitted to the other folds. The bar of the
+/// typical error is met; that of the 90th percentile, 25 %, is missed, and this holds that it is no worse.
 #[test]
-fn points_left_out_of_another_model_are_predicted_within_the_bars_from_its_shape() {
-    let half = &residuals().halves[0];
-    assert_eq!(half.coefficients.step_cost(&ModelSize::B8.shape()).api_server, Profile::H200.figures().cost.api_server);
-    within_the_bars("1B", &errors_of_half(half));
+fn each_point_of_another_model_is_predicted_with_a_typical_error_within_its_bar_by_a_fit_that_has_not_seen_it() {
+    let (measured, recorded) = (measured_other(), residuals().other);
+    for (left_out, fold) in measured.folds().iter().zip(&recorded.folds) {
+        let names: Vec<String> = left_out.iter().map(|point| point.name()).collect();
+        let judged: Vec<String> = fold.left_out.iter().map(|prediction| prediction.point.clone()).collect();
+        assert_eq!(judged, names, "the division into folds is the rule's, not the file's");
+    }
+    let summary = ErrorSummary::of(&errors_left_out(&measured, &recorded, ModelSize::B1));
+    assert!(summary.median < 0.10 && summary.p90 < 0.30 && summary.sign_test_p > 0.05, "{summary:?}");
 }
 
-/// Calibrated on the other half, the loads that an API server is just able or just unable to keep up with are missed, and
-/// the bar of the 90th percentile with them: this holds that it is no worse, and that the typical error is not.
 #[test]
-fn calibrated_on_the_other_half_the_typical_error_stays_within_its_bar() {
-    let summary = ErrorSummary::of(&errors_of_half(&residuals().halves[1]));
-    assert!(summary.median < 0.10 && summary.p90 < 0.40 && summary.sign_test_p > 0.05, "{summary:?}");
-}
-
-/// Errors of the points that a half leaves out, made anew.
-fn errors_of_half(half: &HalfLeftOut) -> Vec<f64> {
-    let measured = measured_other();
-    let judged: BTreeSet<String> = half.left_out.iter().map(|prediction| prediction.point.clone()).collect();
-    let calibrated: BTreeSet<String> = half.calibrated_on.iter().cloned().collect();
-    assert!(judged.is_disjoint(&calibrated));
-    assert_eq!(&judged | &calibrated, names(&measured.points));
-    let cost = half.coefficients.scaled_to(ModelSize::B1);
-    half.left_out.iter().flat_map(|prediction| errors_made_anew(&measured, prediction, cost)).collect()
-}
-
-fn names(points: &[Point]) -> BTreeSet<String> {
-    points.iter().map(Point::name).collect()
+fn a_fold_leaves_out_each_prompt_length_once_and_no_concurrency_twice() {
+    for fold in measured_other().folds() {
+        let concurrencies: BTreeSet<usize> = fold.iter().map(|point| point.concurrency).collect();
+        let input_tokens: BTreeSet<usize> = fold.iter().map(|point| point.input_tokens).collect();
+        assert_eq!((concurrencies.len(), input_tokens.len(), fold.len()), (4, 4, 4));
+    }
 }
 
 /// Output tokens a second over the middle of a closed loop of 128 requests, where the batch is full.
