@@ -1,18 +1,17 @@
-//! What ends a campaign before its plan is done, and what lengthens its plan: a deadline, a budget, repetitions until an
-//! interval is narrow enough, the points of a saturation search.
+//! What keeps a campaign from starting, or ends it before its plan is done: a budget, a deadline.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use anyhow::{Context, ensure};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use kube::ResourceExt;
 use serde_json::json;
 use teebench_api::{
-    campaign::{BenchmarkCampaign, Budget, Metric, Restart, Saturation, Until},
+    campaign::{BenchmarkCampaign, Budget},
     conditions::types,
     files::run::Verdict,
 };
-use teebench_e2e::cluster::{Suite, campaign_file, measured, reason_of};
+use teebench_e2e::cluster::{Suite, measured, reason_of};
 
 use crate::faults::{in_the_midst, small};
 
@@ -61,71 +60,21 @@ async fn a_campaign_whose_deadline_passed_goes_on_when_it_is_raised() -> anyhow:
 }
 
 #[tokio::test]
-async fn a_campaign_starts_within_its_budget_alone_and_stops_at_its_end() -> anyhow::Result<()> {
+async fn a_campaign_starts_when_its_budget_pays_for_it_and_tells_what_was_spent() -> anyhow::Result<()> {
     measured("faults", "budget", async |suite| {
         const NAME: &str = "budget";
         let mut file = small(NAME)?;
-        file.campaign.spec.engine.restart = Restart::Repetition;
         file.campaign.spec.budget = Some(Budget { currency: "USD".to_owned(), maximum: "0.001".to_owned() });
         suite.begin(&file).await?;
         let is_refused = |campaign: &BenchmarkCampaign| reason_of(campaign, types::ACCEPTED) == Some("OverBudget");
         let refused = suite.campaign_until(NAME, "the budget is refused", is_refused).await?;
         ensure!(refused.status.as_ref().is_some_and(|status| status.start_time.is_none()), "{:?}", refused.status);
-        // One boot of the two.
-        suite.change(NAME, json!({"budget": {"currency": "USD", "maximum": "0.05"}})).await?;
+        suite.change(NAME, json!({"budget": {"currency": "USD", "maximum": "100"}})).await?;
         let ended = suite.outcome(NAME).await?;
-        ensure!(reason_of(&ended, types::SUCCEEDED) == Some("BudgetExhausted"), "{:?}", ended.status);
-        ensure!(said(&ended).contains("of the budget of 0.05 are spent"), "{}", said(&ended));
+        ensure!(reason_of(&ended, types::SUCCEEDED) == Some("Completed"), "{:?}", ended.status);
         let spent =
             ended.status.as_ref().and_then(|status| status.spent.as_ref()).context("nothing is told of money")?;
         ensure!(spent.currency == "USD" && spent.amount.parse::<f64>()? > 0.0, "{spent:?}");
-        goes_on(&suite, &ended, json!({"budget": {"currency": "USD", "maximum": "100"}})).await
-    })
-    .await
-}
-
-#[tokio::test]
-async fn repetitions_go_on_to_an_intervals_width_and_a_search_to_its_knee() -> anyhow::Result<()> {
-    measured("faults", "lengthened", async |suite| {
-        const NAME: &str = "lengthened";
-        let (mut file, _) = campaign_file("simulator")?;
-        file.campaign.metadata.name = Some(NAME.to_owned());
-        let spec = &mut file.campaign.spec;
-        spec.routers.retain(|router| router.name == "direct");
-        spec.headline = None;
-        let ask = spec.experiments.pop().context("no experiment")?;
-        for (name, ratio_half_width_permille, maximum) in [("narrow", 1, 8), ("wide", 1000, 12)] {
-            let mut experiment = ask.clone();
-            experiment.name = name.to_owned();
-            experiment.repetitions.minimum = 6;
-            experiment.repetitions.maximum = Some(maximum);
-            experiment.repetitions.until = Some(Until { metric: Metric::OutputThroughput, ratio_half_width_permille });
-            spec.experiments.push(experiment);
-        }
-        let mut search = ask;
-        search.name = "search".to_owned();
-        search.load.max_concurrency = Vec::new();
-        search.load.saturation =
-            Some(Saturation { minimum_concurrency: 1, maximum_concurrency: 16, gain_permille: 50 });
-        search.repetitions.minimum = 1;
-        spec.experiments.push(search);
-        file.policies.clear();
-        suite.begin(&file).await?;
-        let ended = suite.outcome(NAME).await?;
-        ensure!(reason_of(&ended, types::SUCCEEDED) == Some("Completed"), "{:?}", ended.status);
-        let mut repetitions: BTreeMap<String, BTreeSet<u32>> = BTreeMap::new();
-        let mut points = BTreeSet::new();
-        for run in suite.runs(NAME).await? {
-            if run.spec.experiment == "search" {
-                points.insert(run.spec.condition.clone());
-            }
-            repetitions.entry(run.spec.experiment).or_default().insert(run.spec.repetition);
-        }
-        let counts: BTreeMap<&str, usize> =
-            repetitions.iter().map(|(experiment, found)| (experiment.as_str(), found.len())).collect();
-        ensure!(counts == BTreeMap::from([("narrow", 8), ("search", 1), ("wide", 6)]), "{counts:?}");
-        // Servers take four requests at a time, and there are two for each arm.
-        ensure!((4..=5).contains(&points.len()), "{points:?}");
         suite.end(NAME).await
     })
     .await
