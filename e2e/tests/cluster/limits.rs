@@ -1,17 +1,18 @@
-//! What keeps a campaign from starting, or ends it before its plan is done: a budget, a deadline.
+//! What keeps a campaign from starting or ends it before its plan is done, and what lengthens its plan: a budget, a
+//! deadline, repetitions until an interval is narrow enough, the points of a saturation search.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, ensure};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use kube::ResourceExt;
 use serde_json::json;
 use teebench_api::{
-    campaign::{BenchmarkCampaign, Budget},
+    campaign::{BenchmarkCampaign, Budget, Metric, Saturation, Until},
     conditions::types,
     files::run::Verdict,
 };
-use teebench_e2e::cluster::{Suite, measured, reason_of};
+use teebench_e2e::cluster::{Suite, campaign_file, measured, reason_of};
 
 use crate::faults::{in_the_midst, small};
 
@@ -75,6 +76,55 @@ async fn a_campaign_starts_when_its_budget_pays_for_it_and_tells_what_was_spent(
         let spent =
             ended.status.as_ref().and_then(|status| status.spent.as_ref()).context("nothing is told of money")?;
         ensure!(spent.currency == "USD" && spent.amount.parse::<f64>()? > 0.0, "{spent:?}");
+        suite.end(NAME).await
+    })
+    .await
+}
+
+#[tokio::test]
+async fn repetitions_go_on_to_an_intervals_width_and_a_search_to_its_knee() -> anyhow::Result<()> {
+    measured("faults", "lengthened", async |suite| {
+        const NAME: &str = "lengthened";
+        let (mut file, _) = campaign_file("simulator")?;
+        file.campaign.metadata.name = Some(NAME.to_owned());
+        let spec = &mut file.campaign.spec;
+        spec.routers.retain(|router| router.name == "direct");
+        spec.headline = None;
+        let ask = spec.experiments.pop().context("no experiment")?;
+        for (name, ratio_half_width_permille, maximum) in [("narrow", 1, 8), ("wide", 1000, 12)] {
+            let mut experiment = ask.clone();
+            experiment.name = name.to_owned();
+            experiment.repetitions.minimum = 6;
+            experiment.repetitions.maximum = Some(maximum);
+            experiment.repetitions.until = Some(Until { metric: Metric::OutputThroughput, ratio_half_width_permille });
+            spec.experiments.push(experiment);
+        }
+        let mut search = ask;
+        search.name = "search".to_owned();
+        search.load.max_concurrency = Vec::new();
+        search.load.saturation =
+            Some(Saturation { minimum_concurrency: 1, maximum_concurrency: 16, gain_permille: 50 });
+        search.repetitions.minimum = 1;
+        spec.experiments.push(search);
+        file.policies.clear();
+        suite.begin(&file).await?;
+        let ended = suite.outcome(NAME).await?;
+        // A busy machine makes runs inconclusive, and how far the plan went is the same.
+        let reason = reason_of(&ended, types::SUCCEEDED);
+        ensure!(matches!(reason, Some("Completed" | "Inconclusive")), "{:?}", ended.status);
+        let mut repetitions: BTreeMap<String, BTreeSet<u32>> = BTreeMap::new();
+        let mut points = BTreeSet::new();
+        for run in suite.runs(NAME).await? {
+            if run.spec.experiment == "search" {
+                points.insert(run.spec.condition.clone());
+            }
+            repetitions.entry(run.spec.experiment).or_default().insert(run.spec.repetition);
+        }
+        let counts: BTreeMap<&str, usize> =
+            repetitions.iter().map(|(experiment, found)| (experiment.as_str(), found.len())).collect();
+        ensure!(counts == BTreeMap::from([("narrow", 8), ("search", 1), ("wide", 6)]), "{counts:?}");
+        // A search that ended at its first point would not have been one; where its knee lies is the machine's doing.
+        ensure!((2..=5).contains(&points.len()), "{points:?}");
         suite.end(NAME).await
     })
     .await
