@@ -20,6 +20,7 @@ use hyper::client::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
+use teebench_router::limits::Limits;
 use teebench_router::serve::{Config, Running, start};
 use teebench_router::{RouterMetrics, WorkerReport};
 use tokio::net::{TcpListener, TcpStream};
@@ -151,6 +152,11 @@ impl Upstream {
     }
 }
 
+/// Bodies of at most a megabyte.
+pub fn test_limits() -> Limits {
+    Limits { body_bytes: 1 << 20, ..Limits::default() }
+}
+
 /// A port on which nobody listens.
 pub async fn dead_url() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -172,13 +178,25 @@ impl Router {
 
     /// A neutral router whose control port is given.
     pub fn on_port(control_port: u16) -> Self {
+        Self::start(control_port, test_limits())
+    }
+
+    /// A router in epoch 1 with one server and limits that a test reaches.
+    pub async fn limited(limits: Limits, url: &str) -> Self {
+        let router = Self::start(0, limits);
+        let policy = json!({"mode": "HashRadixTree", "hashRadixTree": {}});
+        assert_eq!(router.begin(&epoch(1, policy, &[url], &[])).await.0, StatusCode::OK);
+        router
+    }
+
+    fn start(control_port: u16, limits: Limits) -> Self {
         let running = start(&Config {
             host: "127.0.0.1".into(),
             port: 0,
             control_port,
             prometheus_port: None,
             threads: 2,
-            body_limit: 1 << 20,
+            limits,
             epoch: None,
             watched: None,
             debug_tree: true,
