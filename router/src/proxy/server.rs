@@ -8,7 +8,7 @@ use std::time::Duration;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use socket2::SockRef;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -101,10 +101,15 @@ async fn serve_connection(stream: TcpStream, proxy: Arc<Proxy>, draining: Cancel
     }
 }
 
-/// Sends what there is to send at once, and gives up on a client that takes nothing of it for `stall_timeout`.
+/// Sends what there is to send at once, and gives up on a client that takes nothing of it for `stall_timeout`, or whose
+/// machine is gone.
 fn prepare(stream: &TcpStream, stall_timeout: Duration) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    SockRef::from(stream).set_tcp_user_timeout(Some(stall_timeout))
+    let socket = SockRef::from(stream);
+    socket.set_tcp_user_timeout(Some(stall_timeout))?;
+    // The system counts it in whole seconds, from one on.
+    let silence = stall_timeout.max(Duration::from_secs(1));
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(silence).with_interval(silence))
 }
 
 fn concerns_one_connection(error: &io::Error) -> bool {

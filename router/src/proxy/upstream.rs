@@ -9,6 +9,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 
@@ -16,6 +17,13 @@ use super::body::RequestBody;
 
 /// A worker in the same network answers a connection in milliseconds; one that needs longer is as good as gone.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Time after which the system asks whether the machine of a silent worker is still there, and between two times that it
+/// asks. A worker may think for minutes, but its machine answers at once.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// A machine that answered nothing for so long is gone: its requests are tried elsewhere.
+const GONE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A worker that answered before it had read the request gets so long to take the rest; its connection is closed otherwise.
 const REST_TIMEOUT: Duration = Duration::from_secs(1);
@@ -86,7 +94,7 @@ impl Upstreams {
             .await
             .map_err(|_| ConnectError::Timeout { authority: authority.to_owned() })?
             .map_err(connect_error)?;
-        stream.set_nodelay(true).map_err(connect_error)?;
+        prepare(&stream).map_err(connect_error)?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|source| ConnectError::Handshake { authority: authority.to_owned(), source })?;
@@ -142,6 +150,13 @@ impl Upstreams {
     fn idle(&self) -> MutexGuard<'_, HashMap<String, Vec<Link>>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    socket.set_tcp_user_timeout(Some(GONE_TIMEOUT))?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_INTERVAL).with_interval(KEEPALIVE_INTERVAL))
 }
 
 impl Connection {
