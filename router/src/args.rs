@@ -13,7 +13,7 @@ use teebench_api::policy::{
 };
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::control::members::{Source, named_by_address};
+use crate::control::members::{Source, by_system, named_by_address};
 use crate::limits::Limits;
 use crate::serve::{Config, StartError, start};
 
@@ -70,7 +70,7 @@ pub struct Args {
     /// Serve `/debug/tree` on the control port: the prefixes with the most traffic, as hashes.
     #[arg(long)]
     pub debug_tree: bool,
-    /// Write a line to the log for every request.
+    /// Write a line to the log for every request: its method, path, status, worker, outcome, times, bytes and trace context.
     #[arg(long)]
     pub access_log: bool,
     /// I/O threads of the data port; one serves tens of thousands of requests per second.
@@ -197,7 +197,7 @@ impl Args {
         let policy = self.policy_spec()?;
         let watched = match (workers_file, workers_dns) {
             (Some(file), _) => Some(Source::File(file.clone())),
-            (None, Some(name)) => Some(Source::Dns(name.clone())),
+            (None, Some(name)) => Some(Source::Dns { name: name.clone(), resolve: by_system }),
             (None, None) => None,
         };
         let workers = match &watched {

@@ -85,7 +85,7 @@ impl Drop for AccessLine {
         };
         let head = head.as_ref();
         tracing::info!(
-            target: "access",
+            target: "teebench_router::access",
             %method,
             path,
             status = head.map(|head| head.status.as_u16()),

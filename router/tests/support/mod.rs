@@ -20,6 +20,7 @@ use hyper::client::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
+use teebench_router::control::members::Source;
 use teebench_router::limits::Limits;
 use teebench_router::serve::{Config, Running, start};
 use teebench_router::{RouterMetrics, WorkerReport};
@@ -152,6 +153,21 @@ impl Upstream {
     }
 }
 
+fn config(control_port: u16, limits: Limits) -> Config {
+    Config {
+        host: "127.0.0.1".into(),
+        port: 0,
+        control_port,
+        prometheus_port: None,
+        threads: 2,
+        limits,
+        epoch: None,
+        watched: None,
+        debug_tree: true,
+        access_log: true,
+    }
+}
+
 /// Bodies of at most a megabyte.
 pub fn test_limits() -> Limits {
     Limits { body_bytes: 1 << 20, ..Limits::default() }
@@ -189,20 +205,24 @@ impl Router {
         router
     }
 
-    fn start(control_port: u16, limits: Limits) -> Self {
-        let running = start(&Config {
-            host: "127.0.0.1".into(),
-            port: 0,
-            control_port,
-            prometheus_port: None,
-            threads: 2,
-            limits,
-            epoch: None,
-            watched: None,
-            debug_tree: true,
-            access_log: true,
+    /// A round robin over the servers that a source lists.
+    pub fn watching(source: Source) -> Self {
+        let policy = json!({"mode": "RoundRobin", "maxInFlightPerServer": 2});
+        let mut first = epoch(1, policy, &[], &[]);
+        first["workers"] = serde_json::to_value(source.read().unwrap()).unwrap();
+        Self::run(&Config {
+            epoch: Some(serde_json::from_value(first).unwrap()),
+            watched: Some(source),
+            ..config(0, test_limits())
         })
-        .unwrap();
+    }
+
+    fn start(control_port: u16, limits: Limits) -> Self {
+        Self::run(&config(control_port, limits))
+    }
+
+    fn run(config: &Config) -> Self {
+        let running = start(config).unwrap();
         let (data, control) = (running.data.to_string(), running.control.to_string());
         Self { running: Some(running), data, control }
     }
