@@ -169,6 +169,13 @@ async fn trace_context_reaches_the_server_and_expect_does_not() {
 }
 
 #[tokio::test]
+async fn who_expects_to_go_on_with_too_large_a_body_is_refused_at_once() {
+    let router = Router::with(json!({"mode": "RoundRobin"}), &["http://127.0.0.1:1"]).await;
+    let request = format!("{HEAD}expect: 100-continue\r\ncontent-length: 2000000\r\n\r\n");
+    assert_eq!(status_of(&router, request.as_bytes()).await, "413");
+}
+
+#[tokio::test]
 async fn trailers_of_an_answer_are_kept() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

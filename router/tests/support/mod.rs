@@ -76,6 +76,7 @@ pub struct Seen {
     pub target: String,
     pub headers: HeaderMap,
     pub body: Bytes,
+    pub trailers: Option<HeaderMap>,
 }
 
 /// A server behind the router.
@@ -114,12 +115,14 @@ impl Upstream {
                     async move {
                         let (head, body) = request.into_parts();
                         let Ok(body) = body.collect().await else { return Ok(whole("")) };
+                        let trailers = body.trailers().cloned();
                         let body = body.to_bytes();
                         log.lock().unwrap().push(Seen {
                             method: head.method.clone(),
                             target: head.uri.to_string(),
                             headers: head.headers.clone(),
                             body: body.clone(),
+                            trailers,
                         });
                         Ok::<_, Infallible>(answer(head, body).await)
                     }
