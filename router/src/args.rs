@@ -13,7 +13,8 @@ use teebench_api::policy::{
 };
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::control::members::{Source, named_by_address};
+use crate::control::members::{Source, by_system, named_by_address};
+use crate::limits::Limits;
 use crate::serve::{Config, StartError, start};
 
 /// Routes requests to vLLM servers by the prompt prefixes that each holds.
@@ -69,15 +70,21 @@ pub struct Args {
     /// Serve `/debug/tree` on the control port: the prefixes with the most traffic, as hashes.
     #[arg(long)]
     pub debug_tree: bool,
-    /// Write a line to the log for every request.
+    /// Write a line to the log for every request: its method, path, status, worker, outcome, times, bytes and trace context.
     #[arg(long)]
     pub access_log: bool,
     /// I/O threads of the data port; one serves tens of thousands of requests per second.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub threads: u16,
     /// Most bytes of a request's body.
-    #[arg(long, value_name = "BYTES", default_value_t = 16 << 20)]
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().body_bytes)]
     pub max_body_bytes: usize,
+    /// Most bytes of all requests' bodies together; beyond it requests get 503 and are asked to come again.
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().bodies_bytes)]
+    pub max_bodies_bytes: usize,
+    /// Most connections of clients; who comes beyond waits until another leaves.
+    #[arg(long, value_name = "N", default_value_t = Limits::default().connections)]
+    pub max_connections: usize,
     /// Longest time that requests in flight may take to end after SIGTERM.
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     pub drain_seconds: u64,
@@ -183,12 +190,14 @@ impl Args {
             prometheus_port,
             threads,
             max_body_bytes,
+            max_bodies_bytes,
+            max_connections,
             drain_seconds: _,
         } = self;
         let policy = self.policy_spec()?;
         let watched = match (workers_file, workers_dns) {
             (Some(file), _) => Some(Source::File(file.clone())),
-            (None, Some(name)) => Some(Source::Dns(name.clone())),
+            (None, Some(name)) => Some(Source::Dns { name: name.clone(), resolve: by_system }),
             (None, None) => None,
         };
         let workers = match &watched {
@@ -216,7 +225,12 @@ impl Args {
             control_port: *control_port,
             prometheus_port: *prometheus_port,
             threads: usize::from(*threads),
-            body_limit: *max_body_bytes,
+            limits: Limits {
+                body_bytes: *max_body_bytes,
+                bodies_bytes: *max_bodies_bytes,
+                connections: *max_connections,
+                ..Limits::default()
+            },
             epoch: first_epoch,
             watched,
             debug_tree: *debug_tree,

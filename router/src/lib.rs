@@ -7,6 +7,7 @@
 mod args;
 pub mod control;
 mod epoch;
+pub mod limits;
 pub mod policy;
 pub mod proxy;
 pub mod serve;

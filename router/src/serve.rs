@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::control::Control;
 use crate::control::members::{Source, follow};
 use crate::epoch::EpochError;
+use crate::limits::Limits;
 use crate::policy::settings::{PolicyError, PolicySettings};
 use crate::proxy::{Proxy, server};
 use crate::shared::Shared;
@@ -41,8 +42,8 @@ pub struct Config {
     pub prometheus_port: Option<u16>,
     /// I/O threads of the data port, at least 1.
     pub threads: usize,
-    /// Most bytes of a request's body.
-    pub body_limit: usize,
+    /// What clients may take.
+    pub limits: Limits,
     /// Epoch to begin with; without one the router is neutral until `PUT /epoch`.
     pub epoch: Option<EpochRequest>,
     /// Where the list of workers is read again and again; none if it changes by the control port alone.
@@ -96,18 +97,8 @@ pub struct Running {
 
 /// Starts a router; it serves once this returns.
 pub fn start(config: &Config) -> Result<Running, StartError> {
-    let Config {
-        host,
-        port,
-        control_port,
-        prometheus_port,
-        threads,
-        body_limit,
-        epoch,
-        watched,
-        debug_tree,
-        access_log,
-    } = config;
+    let Config { host, port, control_port, prometheus_port, threads, limits, epoch, watched, debug_tree, access_log } =
+        config;
     let threads = (*threads).max(1);
     if threads > 1 && *port != 0 {
         // Sharing a port among our threads would share it with another process as well; alone it is refused.
@@ -134,7 +125,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         topology: Topology::default(),
         replicas: None,
     })?;
-    let shared = Arc::new(Shared::new(neutral, rand::random(), *body_limit, *access_log));
+    let shared = Arc::new(Shared::new(neutral, rand::random(), *limits, *access_log));
     let (draining, stopped) = (CancellationToken::new(), CancellationToken::new());
 
     let control_runtime = runtime()?;

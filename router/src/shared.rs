@@ -4,8 +4,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use teebench_api::files::epoch::{EpochRequest, Worker};
+use tokio::sync::Semaphore;
 
 use crate::epoch::{Epoch, EpochError, authority};
+use crate::limits::Limits;
 use crate::policy::settings::PolicySettings;
 
 /// See the module.
@@ -16,20 +18,27 @@ pub struct Shared {
     replacing: Mutex<()>,
     /// Names this router, from its start to its end, among its peers.
     pub incarnation: u64,
-    /// Most bytes of a request's body.
-    pub body_limit: usize,
+    /// What clients may take.
+    pub limits: Limits,
+    /// A permit for each byte that requests' bodies may still take.
+    pub bodies: Arc<Semaphore>,
+    /// A permit for each connection that clients may still open.
+    pub connections: Arc<Semaphore>,
     /// True if every request is logged.
     pub access_log: bool,
 }
 
 impl Shared {
     /// A router without an epoch.
-    pub fn new(settings: PolicySettings, incarnation: u64, body_limit: usize, access_log: bool) -> Self {
+    pub fn new(settings: PolicySettings, incarnation: u64, limits: Limits, access_log: bool) -> Self {
+        let semaphore = |permits: usize| Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)));
         Self {
             current: ArcSwap::from_pointee(Epoch::neutral(settings, incarnation)),
             replacing: Mutex::new(()),
             incarnation,
-            body_limit,
+            bodies: semaphore(limits.bodies_bytes),
+            connections: semaphore(limits.connections),
+            limits,
             access_log,
         }
     }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 use rstest::rstest;
 use serde_json::{Value, json};
+use teebench_router::limits::Limits;
 use teebench_router::serve::{Config, StartError, start};
 
 use support::{Router, Upstream, epoch, eventually, prompt};
@@ -122,7 +123,7 @@ async fn a_taken_port_is_named(#[case] is_data: bool, #[values(1, 3)] threads: u
         control_port: if is_data { 0 } else { port },
         prometheus_port: None,
         threads,
-        body_limit: 1024,
+        limits: Limits::default(),
         epoch: None,
         watched: None,
         debug_tree: false,

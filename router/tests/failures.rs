@@ -6,6 +6,7 @@ mod support;
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -158,6 +159,39 @@ async fn a_server_that_comes_back_is_used_again() {
     .await;
     let _back = Upstream::serve(TcpListener::bind(address).await.unwrap(), |_, _| async { whole("back") });
     eventually("its return", async || router.complete("hello").await, |answer| answer == "back").await;
+}
+
+#[tokio::test]
+async fn a_server_that_fails_its_requests_is_left_out_until_it_is_well() {
+    let is_well = Arc::new(AtomicBool::new(false));
+    let health = is_well.clone();
+    let sick = Upstream::start(move |_, _| {
+        let mut response = whole("sick");
+        if !health.load(Ordering::Relaxed) {
+            *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+        }
+        async { response }
+    })
+    .await;
+    let other = Upstream::saying("other").await;
+    let policy = json!({"mode": "HashRadixTree", "hashRadixTree": {}});
+    let router = Router::with(policy, &[&sick.url, &other.url]).await;
+    let mut number = 0;
+    let mut ask = async || {
+        number += 1;
+        router.request(Method::POST, "/v1/completions", completion(&format!("prompt {number}"))).await
+    };
+    let mut in_a_row = 0;
+    for asked in 0.. {
+        let (status, _) = ask().await;
+        in_a_row = if status == StatusCode::OK { in_a_row + 1 } else { 0 };
+        if in_a_row == 40 {
+            break;
+        }
+        assert!(asked < 400, "it still gets requests: {:?}", router.worker(0).await);
+    }
+    is_well.store(true, Ordering::Relaxed);
+    eventually("its return", ask, |(_, answer)| answer == "sick").await;
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Lists of workers that change while the router runs: a watched file, or a name that resolves to all of them.
 
 use std::io;
-use std::net::ToSocketAddrs;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,13 +16,21 @@ const FILE_INTERVAL: Duration = Duration::from_secs(1);
 /// Time between two resolutions of a name: the time that cluster DNS keeps an answer.
 const DNS_INTERVAL: Duration = Duration::from_secs(5);
 
+/// Finds the addresses of `host:port`.
+pub type Resolve = fn(&str) -> io::Result<Vec<SocketAddr>>;
+
 /// Where a list of workers comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Source {
     /// A file with one URL on each line; empty lines and those that begin with `#` do not count.
     File(PathBuf),
-    /// `host:port` of a name with one address for each worker.
-    Dns(String),
+    /// A name with one address for each worker.
+    Dns {
+        /// `host:port`.
+        name: String,
+        /// How it is resolved: [`by_system`] outside of tests.
+        resolve: Resolve,
+    },
 }
 
 /// Why a list of workers is not known.
@@ -53,6 +61,11 @@ pub fn named_by_address(url: &str) -> Worker {
     Worker { id: url.trim_end_matches('/').into(), url: url.into() }
 }
 
+/// Asks the system's resolver. Blocks.
+pub fn by_system(name: &str) -> io::Result<Vec<SocketAddr>> {
+    Ok(name.to_socket_addrs()?.collect())
+}
+
 impl Source {
     /// The workers now, sorted and without repetition. Blocks.
     pub fn read(&self) -> Result<Vec<Worker>, SourceError> {
@@ -63,10 +76,9 @@ impl Source {
                 let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
                 lines.map(ToOwned::to_owned).collect()
             }
-            Self::Dns(name) => {
-                let addresses =
-                    name.to_socket_addrs().map_err(|source| SourceError::Dns { name: name.clone(), source })?;
-                addresses.map(|address| format!("http://{address}")).collect()
+            Self::Dns { name, resolve } => {
+                let addresses = resolve(name).map_err(|source| SourceError::Dns { name: name.clone(), source })?;
+                addresses.iter().map(|address| format!("http://{address}")).collect()
             }
         };
         urls.sort_unstable();
@@ -77,7 +89,7 @@ impl Source {
     fn interval(&self) -> Duration {
         match self {
             Self::File(_) => FILE_INTERVAL,
-            Self::Dns(_) => DNS_INTERVAL,
+            Self::Dns { .. } => DNS_INTERVAL,
         }
     }
 }
@@ -121,8 +133,8 @@ mod tests {
 
     #[test]
     fn a_name_lists_its_addresses() {
-        let workers = Source::Dns("127.0.0.1:8000".into()).read().unwrap();
-        assert_eq!(workers, [named_by_address("http://127.0.0.1:8000")]);
-        assert!(Source::Dns("127.0.0.1".into()).read().is_err());
+        let dns = |name: &str| Source::Dns { name: name.into(), resolve: by_system };
+        assert_eq!(dns("127.0.0.1:8000").read().unwrap(), [named_by_address("http://127.0.0.1:8000")]);
+        assert!(dns("127.0.0.1").read().is_err());
     }
 }

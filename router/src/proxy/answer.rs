@@ -6,7 +6,10 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
+use super::access::{AccessLine, Outcome};
+use super::activity::OpenRequest;
 use super::error::stream_error_event;
+use super::headers::remove_hop_by_hop;
 use super::slot::Slot;
 use super::upstream::Connection;
 
@@ -40,6 +43,10 @@ pub struct Exchange {
     pub slot: Option<Slot>,
     /// True if the worker's status says that it failed.
     pub is_failure: bool,
+    /// The request's line of the access log, where there is one.
+    pub line: Option<Box<AccessLine>>,
+    /// The request on its client's connection.
+    pub open: Option<OpenRequest>,
 }
 
 /// The steps in which a broken stream ends.
@@ -64,6 +71,14 @@ impl Answer {
         answer
     }
 
+    /// The same, keeping its request open until it ends.
+    pub fn keeping(mut self, open: OpenRequest) -> Self {
+        if let Some(exchange) = &mut self.exchange {
+            exchange.open = Some(open);
+        }
+        self
+    }
+
     /// Notes the first token: engines send nothing of a stream before it.
     fn begin(&mut self) {
         self.has_begun = true;
@@ -75,9 +90,20 @@ impl Answer {
         }
     }
 
+    fn note_passed(&mut self, frame: &Frame<Bytes>) {
+        if let Some(Exchange { line: Some(line), .. }) = &mut self.exchange
+            && let Some(data) = frame.data_ref()
+        {
+            line.passed(data.len());
+        }
+    }
+
     fn complete(&mut self) {
-        let Some(Exchange { connection, slot, is_failure }) = self.exchange.take() else { return };
+        let Some(Exchange { connection, slot, is_failure, line, open: _ }) = self.exchange.take() else { return };
         connection.put_back();
+        if let Some(mut line) = line {
+            line.end(Outcome::Whole);
+        }
         if let Some(slot) = slot {
             let mut state = slot.epoch().state();
             if is_failure {
@@ -90,8 +116,11 @@ impl Answer {
     }
 
     fn fail(&mut self) {
-        let Some(Exchange { connection, slot, is_failure: _ }) = self.exchange.take() else { return };
+        let Some(Exchange { connection, slot, is_failure: _, line, open: _ }) = self.exchange.take() else { return };
         drop(connection);
+        if let Some(mut line) = line {
+            line.end(Outcome::Broken);
+        }
         if let Some(slot) = slot {
             slot.epoch().state().engine.failed(slot.worker());
             slot.epoch().metrics.workers[slot.worker().at()].errors.inc();
@@ -119,10 +148,14 @@ impl Body for Answer {
             Breaking::Done => return Poll::Ready(None),
         }
         match ready!(Pin::new(&mut self.inner).poll_frame(context)) {
-            Some(Ok(frame)) => {
+            Some(Ok(mut frame)) => {
                 if !self.has_begun {
                     self.begin();
                 }
+                if let Some(trailers) = frame.trailers_mut() {
+                    remove_hop_by_hop(trailers);
+                }
+                self.note_passed(&frame);
                 if self.inner.is_end_stream() {
                     self.complete();
                 }

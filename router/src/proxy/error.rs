@@ -1,5 +1,7 @@
 //! The router's own answers to clients, shaped as OpenAI's and vLLM's errors are.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
@@ -21,8 +23,17 @@ pub enum RequestError {
     #[error("the body is larger than the {0} bytes that the router takes")]
     BodyTooLarge(usize),
     /// The body did not come.
-    #[error("the body could not be read within 60 s")]
-    BodyIncomplete,
+    #[error("the body did not come within {0:?}")]
+    BodyTimeout(Duration),
+    /// The body breaks HTTP's rules, or off.
+    #[error("the body is malformed or broke off")]
+    BodyBroken,
+    /// The bodies of all requests together are at their limit.
+    #[error("the router holds as many bytes of requests as it may; try again later")]
+    BodiesFull,
+    /// No `Host`, or several.
+    #[error("the request must name exactly one host")]
+    MalformedHost,
     /// The head cannot be sent on.
     #[error("the request target is malformed")]
     MalformedTarget,
@@ -57,9 +68,9 @@ impl RequestError {
             Self::UnknownPath => StatusCode::NOT_FOUND,
             Self::WrongMethod(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::BodyIncomplete => StatusCode::REQUEST_TIMEOUT,
-            Self::MalformedTarget => StatusCode::BAD_REQUEST,
-            Self::NoEpoch | Self::QueueTimeout => StatusCode::SERVICE_UNAVAILABLE,
+            Self::BodyTimeout(_) => StatusCode::REQUEST_TIMEOUT,
+            Self::BodyBroken | Self::MalformedTarget | Self::MalformedHost => StatusCode::BAD_REQUEST,
+            Self::NoEpoch | Self::QueueTimeout | Self::BodiesFull => StatusCode::SERVICE_UNAVAILABLE,
             Self::NoWorker => StatusCode::BAD_GATEWAY,
             Self::QueueFull => StatusCode::TOO_MANY_REQUESTS,
         }
@@ -68,10 +79,13 @@ impl RequestError {
     fn kind(self) -> &'static str {
         match self {
             Self::UnknownPath => "NotFoundError",
-            Self::WrongMethod(_) | Self::BodyTooLarge(_) | Self::BodyIncomplete | Self::MalformedTarget => {
-                "BadRequestError"
-            }
-            Self::NoEpoch | Self::QueueTimeout => "ServiceUnavailableError",
+            Self::WrongMethod(_)
+            | Self::BodyTooLarge(_)
+            | Self::BodyTimeout(_)
+            | Self::BodyBroken
+            | Self::MalformedTarget
+            | Self::MalformedHost => "BadRequestError",
+            Self::NoEpoch | Self::QueueTimeout | Self::BodiesFull => "ServiceUnavailableError",
             Self::NoWorker => "BadGatewayError",
             Self::QueueFull => "RateLimitError",
         }
@@ -85,7 +99,7 @@ impl RequestError {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         match self {
-            Self::QueueFull | Self::QueueTimeout | Self::NoEpoch => {
+            Self::QueueFull | Self::QueueTimeout | Self::NoEpoch | Self::BodiesFull => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
             }
             Self::WrongMethod(method) => {
@@ -93,8 +107,10 @@ impl RequestError {
             }
             Self::UnknownPath
             | Self::BodyTooLarge(_)
-            | Self::BodyIncomplete
+            | Self::BodyTimeout(_)
+            | Self::BodyBroken
             | Self::MalformedTarget
+            | Self::MalformedHost
             | Self::NoWorker => {}
         }
         response

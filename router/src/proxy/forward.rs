@@ -11,10 +11,12 @@ use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 
 use super::Proxy;
+use super::access::{AccessLine, Outcome};
+use super::activity::OpenRequest;
 use super::answer::{Answer, Exchange};
-use super::body::read_body;
+use super::body::{RequestBody, read_body};
 use super::error::RequestError;
-use super::headers::{remove_from_request, remove_hop_by_hop};
+use super::headers::{announce_trailers, remove_from_request, remove_hop_by_hop, settle_host};
 use super::key::read_key;
 use super::paths::{Route, route};
 use super::slot::{Demand, Refusal, Slot, note_unreachable};
@@ -27,12 +29,15 @@ use crate::tree::sentry::Sentry;
 /// An answer's body: a worker's, or the router's own.
 pub type AnswerBody = Either<Answer, Full<Bytes>>;
 
+/// A request's line of the access log, where there is one.
+type Line = Option<Box<AccessLine>>;
+
 /// What is sent to a worker, kept whole so that it can be sent to another.
 struct Outgoing {
     method: Method,
     target: PathAndQuery,
     headers: HeaderMap,
-    body: Bytes,
+    body: RequestBody,
 }
 
 /// An answer whose head is there.
@@ -50,64 +55,62 @@ enum Failure {
 }
 
 impl Proxy {
-    /// Answers one request.
-    pub async fn answer(&self, request: Request<Incoming>) -> Response<AnswerBody> {
-        let logged = self.shared.access_log.then(|| {
-            let trace =
-                request.headers().get("traceparent").and_then(|trace| trace.to_str().ok()).map(ToOwned::to_owned);
-            (request.method().clone(), request.uri().path().to_owned(), trace, Instant::now())
-        });
-        let response = match self.forward(request).await {
-            Ok(response) => response.map(Either::Left),
-            Err(error) => error.response().map(Either::Right),
-        };
-        if let Some((method, path, trace, began)) = logged {
-            let head_ms = began.elapsed().as_secs_f64() * 1000.0;
-            tracing::info!(target: "access", %method, path, status = response.status().as_u16(), head_ms, trace);
+    /// Answers one request, which is open until its answer ended.
+    pub async fn answer(&self, request: Request<Incoming>, open: OpenRequest) -> Response<AnswerBody> {
+        let mut line = self.shared.access_log.then(|| Box::new(AccessLine::new(&request)));
+        match self.forward(request, &mut line).await {
+            Ok(response) => response.map(|answer| Either::Left(answer.keeping(open))),
+            Err(error) => {
+                let response = error.response();
+                if let Some(mut line) = line.take() {
+                    line.head(response.status(), None);
+                    line.end(Outcome::Refused);
+                }
+                response.map(Either::Right)
+            }
         }
-        response
     }
 
-    async fn forward(&self, request: Request<Incoming>) -> Result<Response<Answer>, RequestError> {
+    async fn forward(&self, request: Request<Incoming>, line: &mut Line) -> Result<Response<Answer>, RequestError> {
         let route = route(request.method(), request.uri().path())?;
-        let epoch = self.shared.epoch();
+        let epoch = self.epoch();
         if epoch.is_neutral() {
             return Err(RequestError::NoEpoch);
         }
         let (head, body) = request.into_parts();
         let mut headers = head.headers;
         remove_from_request(&mut headers);
-        if !headers.contains_key(HOST)
-            && let Some(authority) = head.uri.authority()
-            && let Ok(host) = HeaderValue::from_str(authority.as_str())
-        {
-            // HTTP/2 names the host in its pseudo-header.
-            headers.insert(HOST, host);
+        settle_host(&mut headers, &head.uri, head.version)?;
+        let target = head.uri.path_and_query().cloned().ok_or(RequestError::MalformedTarget)?;
+        let mut body = read_body(body, &self.shared.limits, &self.shared.bodies).await?;
+        if let Some(trailers) = &mut body.trailers {
+            remove_hop_by_hop(trailers);
+            announce_trailers(&mut headers, trailers);
         }
-        let outgoing = Outgoing {
-            method: head.method,
-            target: head.uri.path_and_query().cloned().ok_or(RequestError::MalformedTarget)?,
-            headers,
-            body: read_body(body, self.shared.body_limit).await?,
-        };
+        let outgoing = Outgoing { method: head.method, target, headers, body };
         match route {
-            Route::Work => self.forward_work(&epoch, &outgoing).await,
-            Route::Light => self.forward_light(&epoch, &outgoing).await,
+            Route::Work => self.forward_work(&epoch, &outgoing, line).await,
+            Route::Light => self.forward_light(&epoch, &outgoing, line).await,
         }
     }
 
-    async fn forward_work(&self, epoch: &Arc<Epoch>, outgoing: &Outgoing) -> Result<Response<Answer>, RequestError> {
+    async fn forward_work(
+        &self,
+        epoch: &Arc<Epoch>,
+        outgoing: &Outgoing,
+        line: &mut Line,
+    ) -> Result<Response<Answer>, RequestError> {
         let mut epoch = epoch;
         let mut borrowed = self.buffers();
         let mut began = Instant::now();
         if let Some(mut sentry) = epoch.watching_sentry() {
-            read_key(&outgoing.body, &Sentry::grain_plan(), &mut borrowed.buffers);
+            read_key(&outgoing.body.data, &Sentry::grain_plan(), &mut borrowed.buffers);
             if let Some(plan) = sentry.watch(borrowed.buffers.path()) {
                 epoch.cut_by(plan);
             }
         }
         let plan = &epoch.plan();
-        let work = read_key(&outgoing.body, plan, &mut borrowed.buffers);
+        let work = read_key(&outgoing.body.data, plan, &mut borrowed.buffers);
         let mut excluded = Vec::new();
         loop {
             let path = borrowed.buffers.path();
@@ -126,7 +129,7 @@ impl Proxy {
             match self.send(&epoch.workers[worker.at()].authority, outgoing).await {
                 Ok(begun) => {
                     let is_failure = note_accepted(epoch, &slot, path, begun.response.status());
-                    return Ok(begun.into_answer(Some(slot), is_failure));
+                    return Ok(begun.into_answer(Some(slot), is_failure, line.take()));
                 }
                 Err(failure) => note_failed(epoch, worker, &failure),
             }
@@ -135,7 +138,12 @@ impl Proxy {
         }
     }
 
-    async fn forward_light(&self, epoch: &Arc<Epoch>, outgoing: &Outgoing) -> Result<Response<Answer>, RequestError> {
+    async fn forward_light(
+        &self,
+        epoch: &Arc<Epoch>,
+        outgoing: &Outgoing,
+        line: &mut Line,
+    ) -> Result<Response<Answer>, RequestError> {
         let mut excluded = Vec::new();
         loop {
             let chosen = epoch.state().engine.choose_for_light_request(&excluded);
@@ -143,7 +151,7 @@ impl Proxy {
             match self.send(&epoch.workers[worker.at()].authority, outgoing).await {
                 Ok(begun) => {
                     epoch.state().engine.answered(worker);
-                    return Ok(begun.into_answer(None, false));
+                    return Ok(begun.into_answer(None, false, line.take()));
                 }
                 Err(failure) => note_failed(epoch, worker, &failure),
             }
@@ -158,7 +166,11 @@ impl Proxy {
                 tracing::debug!(worker = authority, error = &error as &dyn std::error::Error, "cannot connect");
                 Failure::Unreachable
             })?;
-            match connection.send(outgoing.request()).await {
+            match connection.send(outgoing.request(authority)).await {
+                Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                    tracing::debug!(worker = authority, "switched to a protocol that nobody asked for");
+                    return Err(Failure::BrokenOff);
+                }
                 Ok(response) => return Ok(Begun { response, connection }),
                 // The worker closed an idle connection at the moment of its reuse; a new one tells whether it lives.
                 Err(_) if connection.was_idle() => self.upstreams.discard_idle(authority),
@@ -172,17 +184,22 @@ impl Proxy {
 }
 
 impl Outgoing {
-    fn request(&self) -> Request<Full<Bytes>> {
-        let mut request = Request::new(Full::new(self.body.clone()));
+    fn request(&self, authority: &str) -> Request<RequestBody> {
+        let mut request = Request::new(self.body.clone());
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = Uri::from(self.target.clone());
         *request.headers_mut() = self.headers.clone();
+        if !self.headers.contains_key(HOST)
+            && let Ok(host) = HeaderValue::from_str(authority)
+        {
+            request.headers_mut().insert(HOST, host);
+        }
         request
     }
 }
 
 impl Begun {
-    fn into_answer(self, slot: Option<Slot>, is_failure: bool) -> Response<Answer> {
+    fn into_answer(self, slot: Option<Slot>, is_failure: bool, mut line: Line) -> Response<Answer> {
         let Self { response, connection } = self;
         let (mut head, body) = response.into_parts();
         remove_hop_by_hop(&mut head.headers);
@@ -190,7 +207,11 @@ impl Begun {
         head.version = Version::default();
         let content_type = head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
         let is_event_stream = content_type.is_some_and(|kind| kind.starts_with(b"text/event-stream"));
-        let answer = Answer::new(body, Exchange { connection, slot, is_failure }, is_event_stream);
+        if let Some(line) = &mut line {
+            line.head(head.status, Some(connection.authority()));
+        }
+        let exchange = Exchange { connection, slot, is_failure, line, open: None };
+        let answer = Answer::new(body, exchange, is_event_stream);
         Response::from_parts(head, answer)
     }
 }

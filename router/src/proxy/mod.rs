@@ -2,6 +2,8 @@
 //!
 //! Each I/O thread has a [`Proxy`] of its own, with its own connections and buffers; the threads share the epoch.
 
+mod access;
+mod activity;
 mod answer;
 mod body;
 mod error;
@@ -16,10 +18,13 @@ pub(crate) mod slot;
 mod upstream;
 pub(crate) mod waiting;
 
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use self::key::KeyBuffers;
 use self::upstream::Upstreams;
+use crate::epoch::Epoch;
 use crate::shared::Shared;
 
 /// Key buffers kept for reuse: about as many as requests of one thread are between their body and their answer's head.
@@ -31,12 +36,26 @@ pub(crate) struct Proxy {
     shared: Arc<Shared>,
     upstreams: Arc<Upstreams>,
     spare_buffers: Mutex<Vec<KeyBuffers>>,
+    /// Address of the epoch to whose workers there are idle connections.
+    connected: AtomicUsize,
 }
 
 impl Proxy {
     /// A proxy without connections.
     pub fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, upstreams: Arc::default(), spare_buffers: Mutex::default() }
+        Self { shared, upstreams: Arc::default(), spare_buffers: Mutex::default(), connected: AtomicUsize::new(0) }
+    }
+
+    /// The epoch in force; when it changed, the idle connections to workers that left are closed.
+    fn epoch(&self) -> Arc<Epoch> {
+        let epoch = self.shared.epoch();
+        // Where an address is used again, what is left over stays until the next change.
+        let address = Arc::as_ptr(&epoch).addr();
+        if self.connected.swap(address, Ordering::Relaxed) != address {
+            let kept: HashSet<&str> = epoch.workers.iter().map(|worker| worker.authority.as_str()).collect();
+            self.upstreams.keep_only(|authority| kept.contains(authority));
+        }
+        epoch
     }
 
     /// Buffers to read a key into; they return when dropped.

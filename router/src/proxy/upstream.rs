@@ -5,17 +5,28 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 
+use super::body::RequestBody;
+
 /// A worker in the same network answers a connection in milliseconds; one that needs longer is as good as gone.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Time after which the system asks whether the machine of a silent worker is still there, and between two times that it
+/// asks. A worker may think for minutes, but its machine answers at once.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// A machine that answered nothing for so long is gone: its requests are tried elsewhere.
+const GONE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A worker that answered before it had read the request gets so long to take the rest; its connection is closed otherwise.
+const REST_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Idle connections kept for each worker: more than any engine runs sequences at once.
 const MOST_IDLE_PER_WORKER: usize = 512;
@@ -58,7 +69,7 @@ pub struct Upstreams {
 /// The two ends of a connection: the sender of requests and the task that moves its bytes.
 #[derive(Debug)]
 struct Link {
-    sender: SendRequest<Full<Bytes>>,
+    sender: SendRequest<RequestBody>,
     task: AbortHandle,
 }
 
@@ -83,13 +94,24 @@ impl Upstreams {
             .await
             .map_err(|_| ConnectError::Timeout { authority: authority.to_owned() })?
             .map_err(connect_error)?;
-        stream.set_nodelay(true).map_err(connect_error)?;
+        prepare(&stream).map_err(connect_error)?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|source| ConnectError::Handshake { authority: authority.to_owned(), source })?;
         // Its errors reach the request that is on it; one on an idle connection concerns nobody.
         let task = tokio::spawn(async { drop(connection.await) }).abort_handle();
         Ok(self.connection(Link { sender, task }, authority, false))
+    }
+
+    /// Closes the idle connections to all but these workers.
+    pub fn keep_only(&self, is_kept: impl Fn(&str) -> bool) {
+        self.idle().retain(|authority, links| {
+            let is_kept = is_kept(authority);
+            if !is_kept {
+                links.iter().for_each(|link| link.task.abort());
+            }
+            is_kept
+        });
     }
 
     /// Closes the idle connections to a worker: one of them turned out to be dead, so the others likely are.
@@ -130,14 +152,26 @@ impl Upstreams {
     }
 }
 
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    socket.set_tcp_user_timeout(Some(GONE_TIMEOUT))?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_INTERVAL).with_interval(KEEPALIVE_INTERVAL))
+}
+
 impl Connection {
     /// True if the connection was idle before: the worker may have closed it at the moment of its reuse.
     pub fn was_idle(&self) -> bool {
         self.was_idle
     }
 
+    /// `host:port` of the worker.
+    pub fn authority(&self) -> &str {
+        &self.authority
+    }
+
     /// Sends a request and returns the head of the answer.
-    pub async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, hyper::Error> {
+    pub async fn send(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, hyper::Error> {
         let link = self.link.as_mut().expect("the link is taken only by `put_back`, which consumes the connection");
         link.sender.send_request(request).await
     }
@@ -151,8 +185,9 @@ impl Connection {
         } else if !link.sender.is_closed() {
             // The task has the end of the answer but has not yet said that it takes another request.
             tokio::spawn(async move {
-                if link.sender.ready().await.is_ok() {
-                    pool.keep(link, authority);
+                match tokio::time::timeout(REST_TIMEOUT, link.sender.ready()).await {
+                    Ok(Ok(())) => pool.keep(link, authority),
+                    Ok(Err(_)) | Err(_) => link.task.abort(),
                 }
             });
         }

@@ -20,6 +20,8 @@ use hyper::client::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
+use teebench_router::control::members::Source;
+use teebench_router::limits::Limits;
 use teebench_router::serve::{Config, Running, start};
 use teebench_router::{RouterMetrics, WorkerReport};
 use tokio::net::{TcpListener, TcpStream};
@@ -74,6 +76,7 @@ pub struct Seen {
     pub target: String,
     pub headers: HeaderMap,
     pub body: Bytes,
+    pub trailers: Option<HeaderMap>,
 }
 
 /// A server behind the router.
@@ -112,12 +115,14 @@ impl Upstream {
                     async move {
                         let (head, body) = request.into_parts();
                         let Ok(body) = body.collect().await else { return Ok(whole("")) };
+                        let trailers = body.trailers().cloned();
                         let body = body.to_bytes();
                         log.lock().unwrap().push(Seen {
                             method: head.method.clone(),
                             target: head.uri.to_string(),
                             headers: head.headers.clone(),
                             body: body.clone(),
+                            trailers,
                         });
                         Ok::<_, Infallible>(answer(head, body).await)
                     }
@@ -151,6 +156,26 @@ impl Upstream {
     }
 }
 
+fn config(control_port: u16, limits: Limits) -> Config {
+    Config {
+        host: "127.0.0.1".into(),
+        port: 0,
+        control_port,
+        prometheus_port: None,
+        threads: 2,
+        limits,
+        epoch: None,
+        watched: None,
+        debug_tree: true,
+        access_log: true,
+    }
+}
+
+/// Bodies of at most a megabyte.
+pub fn test_limits() -> Limits {
+    Limits { body_bytes: 1 << 20, ..Limits::default() }
+}
+
 /// A port on which nobody listens.
 pub async fn dead_url() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -172,19 +197,35 @@ impl Router {
 
     /// A neutral router whose control port is given.
     pub fn on_port(control_port: u16) -> Self {
-        let running = start(&Config {
-            host: "127.0.0.1".into(),
-            port: 0,
-            control_port,
-            prometheus_port: None,
-            threads: 2,
-            body_limit: 1 << 20,
-            epoch: None,
-            watched: None,
-            debug_tree: true,
-            access_log: true,
+        Self::start(control_port, test_limits())
+    }
+
+    /// A router in epoch 1 with one server and limits that a test reaches.
+    pub async fn limited(limits: Limits, url: &str) -> Self {
+        let router = Self::start(0, limits);
+        let policy = json!({"mode": "HashRadixTree", "hashRadixTree": {}});
+        assert_eq!(router.begin(&epoch(1, policy, &[url], &[])).await.0, StatusCode::OK);
+        router
+    }
+
+    /// A round robin over the servers that a source lists.
+    pub fn watching(source: Source) -> Self {
+        let policy = json!({"mode": "RoundRobin", "maxInFlightPerServer": 2});
+        let mut first = epoch(1, policy, &[], &[]);
+        first["workers"] = serde_json::to_value(source.read().unwrap()).unwrap();
+        Self::run(&Config {
+            epoch: Some(serde_json::from_value(first).unwrap()),
+            watched: Some(source),
+            ..config(0, test_limits())
         })
-        .unwrap();
+    }
+
+    fn start(control_port: u16, limits: Limits) -> Self {
+        Self::run(&config(control_port, limits))
+    }
+
+    fn run(config: &Config) -> Self {
+        let running = start(config).unwrap();
         let (data, control) = (running.data.to_string(), running.control.to_string());
         Self { running: Some(running), data, control }
     }
