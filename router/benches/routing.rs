@@ -1,6 +1,6 @@
 //! What each policy makes of the loads of the table, on simulated servers in virtual time.
 //!
-//! `cargo bench -p teebench-router --bench routing`
+//! `cargo bench -p teebench-router --bench routing [-- WORD]`: the loads whose titles have the word.
 
 #[path = "../tests/fleet/mod.rs"]
 mod fleet;
@@ -44,6 +44,10 @@ fn show_behind(
     arrivals: Arrivals,
     queries: &impl Fn(u64) -> Vec<Query>,
 ) {
+    let word = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    if word.is_some_and(|word| !title.contains(&word)) {
+        return;
+    }
     println!("\n{title}");
     println!("| policy | hit requests | hit tokens | hotspot | E2E mean | P50 | P99 | TTFT P50 | P99 |");
     println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- |");
@@ -110,6 +114,19 @@ fn main() {
             poisson(distinct(toolbench, 600), rate, seed + 99)
         });
     }
+    // The loads of `manifests/samples/routing-simulated.yaml`, on steps like those of its servers.
+    let large = ServerSpec { step_us: 7600, prefill_us_per_token: 27.6, decode_us: 15, ..small };
+    for rate in [36.0, 21.0] {
+        show(&format!("8B: ToolBench, {rate} requests/s"), large, 8, Arrivals::Open, |seed| {
+            poisson(zipf(toolbench, 600, 200, 1.1, seed), rate, seed + 99)
+        });
+    }
+    show("8B: 40 prefixes, 30 requests/s", large, 8, Arrivals::Open, |seed| {
+        poisson(hot(repeated, 600, 0, 40, seed), 30.0, seed + 99)
+    });
+    show("8B: no reuse, 21 requests/s", large, 8, Arrivals::Open, |seed| {
+        poisson(distinct(toolbench, 600), 21.0, seed + 99)
+    });
     let wide = ServerSpec { max_num_seqs: 256, ..small };
     let instant = ServerSpec {
         max_num_seqs: 256,

@@ -24,7 +24,8 @@ pub struct Seen {
     campaigns: Store<BenchmarkCampaign>,
     runs: Store<BenchmarkRun>,
     pods: Api<Pod>,
-    changes: BoxStream<'static, Result<(), watcher::Error>>,
+    /// Whether each change is one of the campaign itself.
+    changes: BoxStream<'static, Result<bool, watcher::Error>>,
     /// How often in a row the watch was lost.
     misses: u32,
 }
@@ -47,8 +48,10 @@ impl Seen {
             watcher(Api::<BenchmarkCampaign>::namespaced(client.clone(), namespace), watcher::Config::default());
         let of_campaign = watcher::Config::default().labels(&format!("{}={name}", labels::CAMPAIGN));
         let its = watcher(Api::<BenchmarkRun>::namespaced(client.clone(), namespace), of_campaign);
-        let campaign_changes = reflector(campaign_writer, every).default_backoff().map_ok(drop).boxed();
-        let run_changes = reflector(run_writer, its).default_backoff().map_ok(drop).boxed();
+        let watched = name.to_owned();
+        let is_of_it = move |event: watcher::Event<BenchmarkCampaign>| matches!(event, watcher::Event::Apply(campaign) if campaign.name_any() == watched);
+        let campaign_changes = reflector(campaign_writer, every).default_backoff().map_ok(is_of_it).boxed();
+        let run_changes = reflector(run_writer, its).default_backoff().map_ok(|_| false).boxed();
         let mut seen = Self {
             name: name.to_owned(),
             campaigns,
@@ -73,16 +76,19 @@ impl Seen {
         Ok(seen)
     }
 
-    /// Takes in the next change.
+    /// Takes in changes until the campaign itself has changed. What else there is can wait: runs that ended stay to be
+    /// told, while a state of the campaign may pass.
     ///
     /// # Errors
     /// The cluster refuses, or is not reached for a while.
     pub async fn changed(&mut self) -> Result<(), WatchError> {
         loop {
             match self.changes.next().await {
-                Some(Ok(())) => {
+                Some(Ok(is_of_campaign)) => {
                     self.misses = 0;
-                    return Ok(());
+                    if is_of_campaign {
+                        return Ok(());
+                    }
                 }
                 // What is not allowed or not installed stays so; a connection that is lost comes back.
                 Some(Err(error @ watcher::Error::InitialListFailed(kube::Error::Api(_)))) => return Err(error.into()),

@@ -8,7 +8,7 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use kube::ResourceExt;
 use serde_json::json;
 use teebench_api::{
-    campaign::{BenchmarkCampaign, Budget, Metric, Saturation, Until},
+    campaign::{BenchmarkCampaign, Budget, Metric, Restart, Saturation, Until},
     conditions::types,
     files::run::Verdict,
 };
@@ -77,6 +77,30 @@ async fn a_campaign_starts_when_its_budget_pays_for_it_and_tells_what_was_spent(
             ended.status.as_ref().and_then(|status| status.spent.as_ref()).context("nothing is told of money")?;
         ensure!(spent.currency == "USD" && spent.amount.parse::<f64>()? > 0.0, "{spent:?}");
         suite.end(NAME).await
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_campaign_whose_budget_runs_out_goes_on_when_it_is_raised() -> anyhow::Result<()> {
+    measured("faults", "exhausted", async |suite| {
+        const NAME: &str = "exhausted";
+        let mut file = small(NAME)?;
+        let spec = &mut file.campaign.spec;
+        // Two boots, each of which takes longer than the least that is expected of it, at 19 cents a second.
+        spec.engine.restart = Restart::Repetition;
+        for experiment in &mut spec.experiments {
+            experiment.output_tokens = vec![8];
+        }
+        for price in spec.arms.iter_mut().filter_map(|arm| arm.price.as_mut()) {
+            price.per_machine_hour = "698".to_owned();
+        }
+        spec.budget = Some(Budget { currency: "USD".to_owned(), maximum: "3.90".to_owned() });
+        suite.begin(&file).await?;
+        let ended = suite.outcome(NAME).await?;
+        ensure!(reason_of(&ended, types::SUCCEEDED) == Some("BudgetExhausted"), "{:?}", ended.status);
+        ensure!(said(&ended).contains("of the budget of 3.90 are spent"), "{}", said(&ended));
+        goes_on(&suite, &ended, json!({"budget": {"currency": "USD", "maximum": "1000"}})).await
     })
     .await
 }

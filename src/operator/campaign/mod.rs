@@ -140,6 +140,7 @@ async fn pass(campaign: &Arc<BenchmarkCampaign>, context: &Context) -> Result<Ac
         Ok(step) => {
             let wake_at = step.wake_at;
             let claim = step.claim;
+            let only_records = step.only_records;
             let happenings: Vec<_> = step.effects.iter().filter_map(Effect::happening).collect();
             let performed = match &step.phase {
                 Phase::Refused(_) => Ok(perform::Performed::default()),
@@ -149,12 +150,15 @@ async fn pass(campaign: &Arc<BenchmarkCampaign>, context: &Context) -> Result<Ac
             };
             match performed {
                 Ok(performed) => {
+                    for happening in &happenings {
+                        context.events.publish(campaign.as_ref(), happening).await;
+                    }
+                    if only_records {
+                        return Ok(Action::requeue(AT_ONCE));
+                    }
                     match claim {
                         Some(claim) => context.machines.wait(claim),
                         None => context.machines.withdraw(&campaign.uid().unwrap_or_default()),
-                    }
-                    for happening in &happenings {
-                        context.events.publish(campaign.as_ref(), happening).await;
                     }
                     tell::tell(context, &world, &step.phase, performed, None).await?;
                 }

@@ -85,7 +85,7 @@ pub struct Kubelet {
     pub pods: Api<Pod>,
     /// Address that every server's pod has.
     pub address: String,
-    /// How long a load generator's pod runs before it fails.
+    /// How long a load generator's pod runs before it fails, but for a fifth either way: machines do not go in step.
     pub run: Duration,
 }
 
@@ -127,7 +127,7 @@ impl Kubelet {
         if pod.labels().get("app.kubernetes.io/component").is_some_and(|part| part == "load") {
             let kubelet = self.clone();
             tokio::spawn(async move {
-                tokio::time::sleep(kubelet.run).await;
+                tokio::time::sleep(kubelet.run.mul_f64(rand::random_range(0.8..1.2))).await;
                 let failed = json!({"phase": "Failed", "message": "no load is executed here"});
                 if let Err(error) = kubelet.write(&name, failed).await {
                     eprintln!("{error:#}");

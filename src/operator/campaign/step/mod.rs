@@ -49,6 +49,8 @@ pub struct Step {
     pub wake_at: Option<Timestamp>,
     /// The machines that it waits for.
     pub claim: Option<Claim>,
+    /// Whether it does no more than to record what has happened. The pass that follows at once decides, and tells.
+    pub only_records: bool,
 }
 
 /// How a campaign is.
@@ -98,7 +100,13 @@ pub fn decide(world: &World, settings: &Settings) -> Result<Step, BuildError> {
     let plan = match accepted_plan(world) {
         Ok(plan) => plan,
         Err(refusal) => {
-            return Ok(Step { effects: Vec::new(), phase: Phase::Refused(refusal), wake_at: None, claim: None });
+            return Ok(Step {
+                effects: Vec::new(),
+                phase: Phase::Refused(refusal),
+                wake_at: None,
+                claim: None,
+                only_records: false,
+            });
         }
     };
     Deciding::new(world, settings, plan).decide()
@@ -169,7 +177,7 @@ impl<'a> Deciding<'a> {
         if !self.effects.is_empty() {
             // What was just recorded changes what is seen; the pass that follows looks anew.
             self.wake_at = Some(self.world.now);
-            return Ok(self.into_step(None));
+            return Ok(Step { only_records: true, ..self.into_step(None) });
         }
         self.break_off_without_servers();
         self.break_off_for_foreign_pods();
@@ -188,7 +196,7 @@ impl<'a> Deciding<'a> {
             None => Phase::Active(active),
             Some((outcome, message)) => Phase::Ended { active, outcome, message },
         };
-        Step { effects, phase, wake_at, claim }
+        Step { effects, phase, wake_at, claim, only_records: false }
     }
 
     fn moment(&self) -> Moment {
