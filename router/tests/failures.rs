@@ -6,7 +6,7 @@ mod support;
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -174,11 +174,12 @@ async fn a_server_that_fails_its_requests_is_left_out_until_it_is_well() {
     })
     .await;
     let other = Upstream::saying("other").await;
-    let policy = json!({"mode": "HashRadixTree", "hashRadixTree": {}});
+    let reputation = json!({"windowRequests": 4});
+    let policy = json!({"mode": "HashRadixTree", "hashRadixTree": {"reputation": reputation}});
     let router = Router::with(policy, &[&sick.url, &other.url]).await;
-    let mut number = 0;
-    let mut ask = async || {
-        number += 1;
+    let number = AtomicU64::new(0);
+    let ask = async || {
+        let number = number.fetch_add(1, Ordering::Relaxed);
         router.request(Method::POST, "/v1/completions", completion(&format!("prompt {number}"))).await
     };
     let mut in_a_row = 0;
