@@ -311,6 +311,16 @@ impl HashRadixTree {
             let node = nodes.get(*id);
             hasher.hash_one((node.parent, node.edge))
         };
+        let is_full = self.children.len() == self.children.capacity();
+        // The table fills seven eighths of its buckets at most.
+        if is_full && self.children.num_buckets() / 8 * 7 >= self.capacity {
+            // What fills it are the marks of removed nodes, for which it would grow to twice its size. That takes some
+            // two million evictions at the default bound, so making it anew costs each of them ten nanoseconds.
+            let marked = std::mem::replace(&mut self.children, HashTable::with_capacity(self.capacity));
+            marked.into_iter().for_each(|id| {
+                self.children.insert_unique(hash_of(&id), id, hash_of);
+            });
+        }
         self.children.insert_unique(hasher.hash_one((parent, edge)), id, hash_of);
         id
     }

@@ -1,8 +1,10 @@
 //! The tree against a naive model: a list of (prefix, worker) pairs searched from end to end.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
 
 use super::replica::{Delta, News, Replica};
 use super::*;
@@ -103,28 +105,97 @@ proptest! {
     }
 
     #[test]
-    fn deltas_end_in_the_same_state_in_any_order_and_any_number(
-        deltas in prop::collection::vec((paths(), 0_u16..4, 0_u32..3), 0..30),
-        order in any::<prop::sample::Index>(),
-        repeats in prop::collection::vec(any::<prop::sample::Index>(), 0..30),
+    fn what_is_evicted_is_what_a_list_by_last_use_would_lose(
+        steps in steps(),
+        capacity in 4_u32..24,
+        is_traffic in prop::collection::vec(any::<bool>(), 60),
     ) {
-        let apply = |replica: &mut Replica, (path, worker, generation): &(Vec<u64>, u16, u32)| {
-            replica.apply(&Delta { worker: WorkerIndex(*worker), generation: *generation, path }, News::Fresh);
-        };
-        let mut straight = Replica::new(4, 64, 1 << 16);
-        deltas.iter().for_each(|delta| apply(&mut straight, delta));
-
-        let mut shuffled = Replica::new(4, 64, 1 << 16);
-        let start = if deltas.is_empty() { 0 } else { order.index(deltas.len()) };
-        for repeat in &repeats {
-            if !deltas.is_empty() {
-                apply(&mut shuffled, &deltas[repeat.index(deltas.len())]);
+        let mut tree = HashRadixTree::new(64, capacity);
+        let mut model = LastUse { nodes: BTreeMap::new(), capacity: capacity as usize, now: 0, evictions: 0 };
+        for (step, is_traffic) in steps.into_iter().zip(is_traffic) {
+            match step {
+                Step::Insert(path, worker) => {
+                    let path = &path[..path.len().min(tree.depth_limit())];
+                    if is_traffic {
+                        tree.insert(path, WorkerIndex(worker));
+                    } else {
+                        tree.learn(path, WorkerIndex(worker));
+                    }
+                    model.insert(path, worker);
+                }
+                Step::Remove(worker) => {
+                    tree.remove_worker(WorkerIndex(worker));
+                    model.remove(worker);
+                }
             }
+            prop_assert_eq!(held_by(&tree), model.held());
+            prop_assert_eq!((tree.len(), tree.evictions()), (model.nodes.len(), model.evictions));
         }
-        deltas.iter().rev().cycle().skip(start).take(deltas.len()).for_each(|delta| apply(&mut shuffled, delta));
+    }
 
-        prop_assert_eq!(straight.generations(), shuffled.generations());
-        prop_assert_eq!(held_by(straight.tree()), held_by(shuffled.tree()));
+    #[test]
+    fn deltas_end_in_the_same_state_in_any_order_and_any_number((deltas, disordered) in deltas_in_two_orders()) {
+        let applied = |deltas: &[(Vec<u64>, u16, u32)]| {
+            let mut replica = Replica::new(4, 64, 1 << 16);
+            for (path, worker, generation) in deltas {
+                replica.apply(&Delta { worker: WorkerIndex(*worker), generation: *generation, path }, News::Fresh);
+            }
+            (replica.generations().to_vec(), held_by(replica.tree()))
+        };
+        prop_assert_eq!(applied(&deltas), applied(&disordered));
+    }
+}
+
+type Deltas = Vec<(Vec<u64>, u16, u32)>;
+
+/// Deltas, and the same with some repeated, in an arbitrary order.
+fn deltas_in_two_orders() -> impl Strategy<Value = (Deltas, Deltas)> {
+    let delta = (paths(), 0_u16..4, 0_u32..3);
+    let some = prop::collection::vec((delta, 1_usize..4), 0..30);
+    some.prop_flat_map(|counted| {
+        let deltas: Deltas = counted.iter().map(|(delta, _)| delta.clone()).collect();
+        let repeated = counted.into_iter().flat_map(|(delta, times)| std::iter::repeat_n(delta, times));
+        (Just(deltas), Just(repeated.collect::<Deltas>()).prop_shuffle())
+    })
+}
+
+/// Prefixes with the time of their last use: a full one loses what was not used for longest, and of what was used at the
+/// same time the longest prefix.
+struct LastUse {
+    nodes: BTreeMap<Vec<u64>, (usize, BTreeSet<u16>)>,
+    capacity: usize,
+    now: usize,
+    evictions: u64,
+}
+
+impl LastUse {
+    fn insert(&mut self, path: &[u64], worker: u16) {
+        self.now += 1;
+        for prefix in prefixes(path) {
+            if !self.nodes.contains_key(&prefix) && self.nodes.len() == self.capacity {
+                let last = |(prefix, (used, _)): &(&Vec<u64>, &(usize, _))| (*used, std::cmp::Reverse(prefix.len()));
+                let lost = self.nodes.iter().min_by_key(last).unwrap().0.clone();
+                self.nodes.remove(&lost);
+                self.evictions += 1;
+            }
+            let (used, holders) = self.nodes.entry(prefix).or_default();
+            *used = self.now;
+            holders.insert(worker);
+        }
+    }
+
+    fn remove(&mut self, worker: u16) {
+        self.nodes.retain(|_, (_, holders)| {
+            holders.remove(&worker);
+            !holders.is_empty()
+        });
+    }
+
+    fn held(&self) -> Held {
+        let pairs = |(prefix, (_, holders)): (&Vec<u64>, &(usize, BTreeSet<u16>))| -> Vec<_> {
+            holders.iter().map(|worker| (prefix.clone(), *worker)).collect()
+        };
+        self.nodes.iter().flat_map(pairs).collect()
     }
 }
 
@@ -191,6 +262,23 @@ fn a_node_costs_at_most_48_bytes_at_the_default_bound() {
     }
     assert_eq!(tree.len(), capacity as usize);
     assert!(tree.bytes() <= 48 * tree.len(), "{} bytes a node", tree.bytes() as f64 / tree.len() as f64);
+}
+
+#[test]
+fn a_full_tree_stays_as_large_whatever_comes() {
+    let capacity = 16_384;
+    let mut tree = HashRadixTree::new(64, capacity);
+    let mut random = SmallRng::seed_from_u64(1);
+    for _ in 0..40_000 {
+        let shared = random.random_range(0..50_u64);
+        let length = random.random_range(1..64_u64);
+        let own = random.random::<u64>();
+        let path: Vec<u64> = (0..length).map(|chunk| if chunk < 8 { shared } else { own ^ chunk }).collect();
+        tree.insert(&path, WorkerIndex(random.random_range(0..64)));
+        assert!(tree.len() <= capacity as usize);
+        assert!(tree.bytes() <= 48 * capacity as usize, "{} bytes", tree.bytes());
+    }
+    assert!(tree.evictions() > 20 * u64::from(capacity));
 }
 
 #[test]
