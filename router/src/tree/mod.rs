@@ -261,9 +261,13 @@ impl HashRadixTree {
         self.sets.exchange(SetId::EMPTY, alone);
         // Neighbours on a path mostly have the same holders: the step from set to set is looked up once, not per node.
         let mut step = (SetId::EMPTY, alone);
+        // A node that is new has no children to look for.
+        let mut is_new = false;
         for hash in path.iter().take(self.depth_limit) {
             let edge = hash & self.edge_mask;
-            let id = match self.child(parent, edge) {
+            let known = if is_new { None } else { self.child(parent, edge) };
+            is_new = known.is_none();
+            let id = match known {
                 Some(id) => {
                     self.nodes.unlink(id);
                     id
