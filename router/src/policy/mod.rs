@@ -158,8 +158,9 @@ struct Prefixes {
 impl Prefixes {
     /// Finds what is held of a prompt, and what will be by the time that it is served.
     fn find(&mut self, path: &[u64]) {
-        self.replica.longest(path, &mut self.found);
-        self.on_the_way.add_to(path, &mut self.found);
+        let coming = self.on_the_way.compare(path);
+        self.replica.longest(path, &mut self.found, coming);
+        self.on_the_way.add_to(&mut self.found);
     }
 }
 
