@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use libfuzzer_sys::fuzz_target;
-use teebench_router::tree::{Coming, HashRadixTree, PrefixMatch, WorkerIndex};
+use teebench_router::tree::{HashRadixTree, PrefixMatch, WorkerIndex};
 
 const CAPACITY: u32 = 256;
 
@@ -28,7 +28,7 @@ fuzz_target!(|bytes: &[u8]| {
         if tree.evictions() == 0 {
             assert_eq!(told, held_before);
         }
-        tree.longest(&path, &mut found, Coming::default());
+        tree.longest(&path, &mut found);
         assert_eq!(found.chunks_at(WorkerIndex(worker)), path.len());
     }
 });

@@ -7,7 +7,7 @@ use teebench_api::policy::LoadBalancing;
 use super::settings::TreeSettings;
 use super::worker::WorkerState;
 use super::{Engine, Prompt, Strategy};
-use crate::tree::{Coming, WorkerIndex};
+use crate::tree::WorkerIndex;
 
 /// Where a request goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,7 +164,7 @@ impl Engine {
         eligible: Eligibility<'_>,
     ) -> Choice {
         let Some(prefixes) = &mut self.prefixes else { return Choice::Nobody };
-        prefixes.replica.longest(path, &mut prefixes.found, Coming::default());
+        prefixes.replica.longest(path, &mut prefixes.found);
         let followed = path.len().min(prefixes.replica.tree().depth_limit());
         let common = prefixes.found.common_chunks;
         // A prompt shorter than the gate must still be able to hit; one that is wholly common never tells holders apart.

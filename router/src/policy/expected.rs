@@ -78,13 +78,13 @@ impl Engine {
     /// Chunks of a prompt that `worker` holds, beyond what most of the traffic shares.
     pub fn saved_chunks(&mut self, worker: WorkerIndex, path: &[u64]) -> usize {
         let Some(prefixes) = &mut self.prefixes else { return 0 };
-        prefixes.find(path);
+        prefixes.replica.longest(path, &mut prefixes.found);
         prefixes.found.chunks_at(worker).saturating_sub(prefixes.found.common_chunks)
     }
 
     pub(super) fn by_expected_cost(&mut self, prompt: &Prompt<'_>, eligible: Eligibility<'_>, now: Duration) -> Choice {
         let Some(prefixes) = &mut self.prefixes else { return Choice::Nobody };
-        prefixes.find(prompt.path);
+        prefixes.replica.longest(prompt.path, &mut prefixes.found);
         let common = prefixes.found.common_chunks;
         let mut candidates = std::mem::take(&mut self.candidates);
         self.collect(prompt, eligible, now, &mut candidates);

@@ -32,7 +32,7 @@ pub const MOST_LESSONS: usize = 64;
 
 impl Engine {
     pub(super) fn learn_from(&mut self, flight: &Flight, is_streamed: bool, now: Duration) {
-        let Flight { worker, work: _, ahead, missing_tokens, tokens_ahead, sent, awaited: _, ticket: _ } = *flight;
+        let Flight { worker, work: _, ahead, missing_tokens, tokens_ahead, sent, awaited: _ } = *flight;
         let elapsed_ms = now.saturating_sub(sent).as_secs_f64() * 1000.0;
         let seen = FirstToken { ahead, computed_tokens: missing_tokens + tokens_ahead, elapsed_ms };
         self.tell(Lesson::FirstToken { worker, is_streamed, seen }, now);

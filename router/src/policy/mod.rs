@@ -6,7 +6,6 @@
 mod choose;
 mod expected;
 mod lessons;
-mod on_the_way;
 mod rates;
 pub mod settings;
 pub mod slots;
@@ -20,7 +19,6 @@ use std::time::Duration;
 use teebench_api::policy::Reputation;
 
 use self::expected::Candidate;
-use self::on_the_way::{OnTheWay, Ticket};
 use self::rates::Rates;
 use self::settings::{Mode, PolicySettings, TreeSettings};
 use self::slots::{Seat, SlotLedger};
@@ -114,8 +112,6 @@ pub struct Flight {
     tokens_ahead: u64,
     sent: Duration,
     awaited: Option<u64>,
-    /// Its prompt among those on their way; none without a tree.
-    ticket: Option<Ticket>,
 }
 
 impl Flight {
@@ -150,18 +146,8 @@ enum Strategy {
 #[derive(Debug)]
 struct Prefixes {
     replica: Replica,
-    on_the_way: OnTheWay,
     found: PrefixMatch,
     gate_chunks: usize,
-}
-
-impl Prefixes {
-    /// Finds what is held of a prompt, and what will be by the time that it is served.
-    fn find(&mut self, path: &[u64]) {
-        let coming = self.on_the_way.compare(path);
-        self.replica.longest(path, &mut self.found, coming);
-        self.on_the_way.add_to(&mut self.found);
-    }
 }
 
 /// What was known of a prompt when its worker accepted it.
@@ -193,7 +179,6 @@ impl Engine {
         let prefixes = match strategy {
             Strategy::Prefix(tree) => Some(Prefixes {
                 replica: Replica::new(workers.len(), tree.hash_bits, tree.maximum_nodes),
-                on_the_way: OnTheWay::default(),
                 found: PrefixMatch::default(),
                 gate_chunks: tree.gate_chunks,
             }),
@@ -251,7 +236,6 @@ impl Engine {
         engine.streamed = self.streamed.clone();
         engine.whole = self.whole.clone();
         if let (Some(old), Some(new)) = (&self.prefixes, &mut engine.prefixes) {
-            new.on_the_way = OnTheWay::after(&old.on_the_way);
             for (generation, to) in old.replica.generations().iter().zip(&moved) {
                 if let Some(to) = to {
                     new.replica.reach_generation(*to, *generation);
@@ -283,14 +267,13 @@ impl Engine {
 
     /// Takes a slot of `worker` for a request.
     pub fn begin(&mut self, worker: WorkerIndex, prompt: &Prompt<'_>, now: Duration) -> Flight {
-        let (held_chunks, is_new, ticket) = match &mut self.prefixes {
+        let (held_chunks, is_new) = match &mut self.prefixes {
             Some(prefixes) => {
-                prefixes.find(prompt.path);
+                prefixes.replica.longest(prompt.path, &mut prefixes.found);
                 let held = prefixes.found.chunks_at(worker);
-                let ticket = prefixes.on_the_way.send(prompt.path, worker);
-                (held, held <= prefixes.found.common_chunks, Some(ticket))
+                (held, held <= prefixes.found.common_chunks)
             }
-            None => (0, true, None),
+            None => (0, true),
         };
         self.note_placement(worker, if is_new { 1.0 } else { PLACEMENT_OF_A_HIT });
         self.note_under_way(now);
@@ -302,8 +285,7 @@ impl Engine {
         let expected = Expected { due: now + Duration::from_secs_f64(expected_ms / 1000.0), tokens: missing_tokens };
         let state = &mut self.workers[worker.at()];
         let awaited = prompt.work.is_streamed.then(|| state.await_first_token(expected));
-        let flight =
-            Flight { worker, work: prompt.work, ahead, missing_tokens, tokens_ahead, sent: now, awaited, ticket };
+        let flight = Flight { worker, work: prompt.work, ahead, missing_tokens, tokens_ahead, sent: now, awaited };
         state.own = state.own.plus(flight.load());
         flight
     }
@@ -317,16 +299,8 @@ impl Engine {
         self.learn_from(flight, true, now);
     }
 
-    /// Notes that the worker of a request answered it, well or not, or failed it.
-    pub fn arrived(&mut self, flight: &Flight) {
-        if let (Some(prefixes), Some(ticket)) = (&mut self.prefixes, flight.ticket) {
-            prefixes.on_the_way.arrive(ticket);
-        }
-    }
-
     /// Returns the slot of a request, however it ended.
     pub fn end(&mut self, flight: &Flight) {
-        self.arrived(flight);
         let state = &mut self.workers[flight.worker.at()];
         if let Some(awaited) = flight.awaited {
             state.no_longer_await(awaited);

@@ -418,17 +418,3 @@ fn among_thousands_a_holder_is_found_and_new_prefixes_are_spread() {
     let most = requests.iter().max().unwrap();
     assert!(*most <= 5, "one of 2,048 workers got {most} of 4,096 requests");
 }
-
-#[test]
-fn a_burst_with_one_prefix_is_computed_once_and_what_failed_is_held_nowhere() {
-    let mut engine = engine(tree("ExpectedCost"), 4);
-    let burst: Vec<Flight> = (0..3).map(|own| send(&mut engine, &prompt(0, (1, 40), (own, 4)))).collect();
-    assert!(burst.iter().all(|flight| flight.worker() == burst[0].worker()), "{burst:?}");
-    assert_ne!(send(&mut engine, &prompt(0, (2, 40), (9, 4))).worker(), burst[0].worker());
-
-    for flight in &burst {
-        engine.end(flight);
-    }
-    let path = prompt(0, (1, 40), (0, 4));
-    assert!((0..4).all(|worker| engine.saved_chunks(WorkerIndex(worker), &path) == 0));
-}

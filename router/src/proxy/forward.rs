@@ -236,7 +236,6 @@ fn note_accepted(epoch: &Arc<Epoch>, slot: &Slot, path: &[u64], status: StatusCo
     }
     let mut state = epoch.state();
     state.engine.answered(worker);
-    state.engine.arrived(slot.flight());
     if !status.is_success() {
         return is_failure;
     }

@@ -22,7 +22,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 
 use self::holders::{HolderSets, SetId};
 use self::node::{NONE, Node, Nodes, lost};
-use self::traffic::{Traffic, Visits};
+use self::traffic::Traffic;
 
 /// Index of a worker in its epoch's list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -63,24 +63,6 @@ impl PrefixMatch {
     /// Chunks of the prompt that `worker` holds.
     pub fn chunks_at(&self, worker: WorkerIndex) -> usize {
         self.holders.iter().find(|holder| holder.worker == worker).map_or(0, |holder| holder.chunks)
-    }
-}
-
-/// Prompts that are counted as traffic though the tree has not taken them yet.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Coming<'a> {
-    /// For each, the chunks that it shares with the prompt in question, the most first.
-    pub shared_chunks: &'a [usize],
-}
-
-impl Coming<'_> {
-    fn count(self) -> u32 {
-        u32::try_from(self.shared_chunks.len()).unwrap_or(u32::MAX)
-    }
-
-    /// How many share more than `depth` chunks.
-    fn passing(self, depth: usize) -> u32 {
-        u32::try_from(self.shared_chunks.partition_point(|shared| *shared > depth)).unwrap_or(u32::MAX)
     }
 }
 
@@ -157,10 +139,9 @@ impl HashRadixTree {
     }
 
     /// What is known of the prompt, written into `found`. Changes nothing: looking is not traffic.
-    pub fn longest(&self, path: &[u64], found: &mut PrefixMatch, coming: Coming<'_>) {
+    pub fn longest(&self, path: &[u64], found: &mut PrefixMatch) {
         found.holders.clear();
         found.common_chunks = 0;
-        let passes_most = |visits, depth| self.traffic.passes_most(visits, coming.passing(depth), coming.count());
         let (mut parent, mut holders, mut depth) = (NONE, SetId::EMPTY, 0);
         for hash in path.iter().take(self.depth_limit) {
             let Some(id) = self.child(parent, hash & self.edge_mask) else { break };
@@ -171,16 +152,11 @@ impl HashRadixTree {
                 found.holders.extend(lost.map(|worker| HolderDepth { worker, chunks: depth }));
                 holders = node.holders;
             }
-            if found.common_chunks == depth && passes_most(node.visits, depth) {
+            if found.common_chunks == depth && self.traffic.passes_most(node.visits) {
                 found.common_chunks += 1;
             }
             depth += 1;
             parent = id;
-        }
-        if found.common_chunks == depth {
-            let unknown =
-                (depth..path.len().min(self.depth_limit)).take_while(|at| passes_most(Visits::default(), *at));
-            found.common_chunks += unknown.count();
         }
         let deepest = self.sets.members(holders);
         let first = if deepest.len() > MOST_HOLDERS { path[0] as usize % deepest.len() } else { 0 };

@@ -5,7 +5,7 @@
 //! greatest generation wins; applying a delta twice, or several in any order, ends in the same state (as long as
 //! nothing is evicted, which every router does by its own recency).
 
-use super::{Coming, HashRadixTree, PrefixMatch, WorkerIndex};
+use super::{HashRadixTree, PrefixMatch, WorkerIndex};
 
 /// How often a worker lost its cache in this epoch.
 pub type Generation = u32;
@@ -55,8 +55,8 @@ impl Replica {
     }
 
     /// What is known of a prompt; see [`HashRadixTree::longest`].
-    pub fn longest(&self, path: &[u64], found: &mut PrefixMatch, coming: Coming<'_>) {
-        self.tree.longest(path, found, coming);
+    pub fn longest(&self, path: &[u64], found: &mut PrefixMatch) {
+        self.tree.longest(path, found);
     }
 
     /// Notes that `worker` took a prompt from this router. Returns how many of its chunks it held before.

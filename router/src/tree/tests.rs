@@ -36,7 +36,7 @@ fn held_by(tree: &HashRadixTree) -> Held {
 
 fn matched(tree: &HashRadixTree, path: &[u64]) -> PrefixMatch {
     let mut found = PrefixMatch::default();
-    tree.longest(path, &mut found, Coming::default());
+    tree.longest(path, &mut found);
     found
 }
 

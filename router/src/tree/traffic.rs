@@ -34,11 +34,11 @@ impl Traffic {
         *visits = Visits(self.era << 8 | count);
     }
 
-    /// True if more than half of the window's requests passed the node, those counted that are still to be: `passing` of
-    /// `coming`. Two requests are no traffic yet: of a few groups one often comes twice at the start.
-    pub(super) fn passes_most(&self, visits: Visits, passing: u32, coming: u32) -> bool {
-        let recent = self.recent(visits) + passing;
-        recent >= 3 && 2 * recent > self.total + coming
+    /// True if more than half of the window's requests passed the node. Two requests are no traffic yet: of a few groups
+    /// one often comes twice at the start.
+    pub(super) fn passes_most(&self, visits: Visits) -> bool {
+        let recent = self.recent(visits);
+        recent >= 3 && 2 * recent > self.total
     }
 
     /// Requests of the window that passed a node.
@@ -59,19 +59,19 @@ mod tests {
         for _ in 0..2 {
             traffic.begin_request();
             traffic.visit(&mut shared);
-            assert!(!traffic.passes_most(shared, 0, 0), "two requests are no traffic");
+            assert!(!traffic.passes_most(shared), "two requests are no traffic");
         }
         traffic.visit(&mut own);
         for _ in 0..1000 {
             traffic.begin_request();
             traffic.visit(&mut shared);
-            assert!(traffic.passes_most(shared, 0, 0));
-            assert!(!traffic.passes_most(own, 0, 0));
+            assert!(traffic.passes_most(shared));
+            assert!(!traffic.passes_most(own));
         }
         for _ in 0..2 * ERA_REQUESTS {
             traffic.begin_request();
         }
-        assert!(!traffic.passes_most(shared, 0, 0));
+        assert!(!traffic.passes_most(shared));
     }
 
     #[test]
@@ -81,7 +81,7 @@ mod tests {
         for request in 0..10_000 {
             traffic.begin_request();
             traffic.visit(&mut groups[request % 16]);
-            assert!(groups.iter().all(|group| !traffic.passes_most(*group, 0, 0)));
+            assert!(groups.iter().all(|group| !traffic.passes_most(*group)));
         }
     }
 }

@@ -242,10 +242,8 @@ impl<'a> Run<'a> {
         let router = index % self.keeping.count;
         let engine = &mut self.routers[router].engine;
         let Choice::Send(worker) = engine.choose(&prompt, &[], now) else { panic!("no policy here has a cap") };
-        let flight = engine.begin(worker, &prompt, now);
-        engine.arrived(&flight);
+        self.flights[index] = Some(engine.begin(worker, &prompt, now));
         engine.accepted(worker, &query.path);
-        self.flights[index] = Some(flight);
         self.routers[router].unsaid.push((worker, index));
         self.news(router, now.as_micros() as u64);
         let WorkerIndex(worker) = worker;
