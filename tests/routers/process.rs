@@ -16,6 +16,7 @@ use tokio::{
 use crate::{eventually, within};
 
 /// A process that ends with the test.
+#[derive(Debug)]
 pub struct Process {
     child: Child,
     /// What it printed first.
@@ -51,7 +52,9 @@ impl Process {
 pub async fn engine(port: u16) -> Process {
     let port = port.to_string();
     let words = ["mock-vllm", "--port", &port, "--model", "tiny", "--max-num-seqs", "8", "--profile", "Tiny"];
-    let process = Process::start(&words).await;
+    // A port that was free a moment ago may serve a connection of somebody else's until that ends.
+    let start = async || Process::start(&words).await;
+    let process = eventually("a server on its port", start, |process| !process.line.is_empty()).await;
     let (client, health) = (Client::new(), format!("{}/health", url(&process)));
     let status = async || client.get(&health).send().await.map(|answer| answer.status()).ok();
     eventually("the server's health", status, |status| *status == Some(StatusCode::OK)).await;
@@ -73,9 +76,8 @@ pub struct Router {
 }
 
 impl Router {
-    pub async fn start(control_port: u16, more: &[&str]) -> Self {
-        let control_port = control_port.to_string();
-        let words = ["router", "--port", "0", "--control-port", &control_port, "--drain-seconds", "60"];
+    pub async fn start(more: &[&str]) -> Self {
+        let words = ["router", "--port", "0", "--control-port", "0", "--drain-seconds", "60"];
         let process = Process::start(&[&words, more].concat()).await;
         let port = |name: &str| {
             let address = process.line.split_whitespace().find_map(|word| word.strip_prefix(name));
@@ -88,7 +90,7 @@ impl Router {
     pub async fn logging(file: &Path, workers: &[&str]) -> Self {
         let file = file.to_str().unwrap();
         let words = ["--access-log", "--log-json", "--log-file", file, "--policy", "round_robin", "--worker-urls"];
-        Self::start(0, &[&words, workers].concat()).await
+        Self::start(&[&words, workers].concat()).await
     }
 
     pub async fn begin(&self, epoch: &Value) -> StatusCode {

@@ -1,5 +1,10 @@
 //! A connection between two processes that can be cut.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicU16, Ordering},
+};
+
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
@@ -8,17 +13,22 @@ use tokio::{
 /// Passes bytes on to another port until it is cut.
 pub struct Relay {
     pub url: String,
+    /// Of a process that starts again elsewhere, the port changes and its URL does not.
+    pub port: Arc<AtomicU16>,
     is_cut: watch::Sender<bool>,
 }
 
 impl Relay {
-    pub async fn to(port: u16) -> Self {
+    /// One that leads nowhere yet.
+    pub async fn new() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (is_cut, cut) = watch::channel(false);
+        let port = Arc::new(AtomicU16::new(0));
+        let to = port.clone();
         tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
-                let mut cut = cut.clone();
+                let (mut cut, port) = (cut.clone(), to.load(Ordering::Relaxed));
                 tokio::spawn(async move {
                     tokio::select! {
                         _ = cut.wait_for(|is_cut| *is_cut) => {}
@@ -27,7 +37,7 @@ impl Relay {
                 });
             }
         });
-        Self { url, is_cut }
+        Self { url, port, is_cut }
     }
 
     /// Breaks the connections off and takes none, or takes them again.

@@ -1,6 +1,6 @@
 //! Three routers of the same workers.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use nix::sys::signal::Signal;
 use reqwest::{Client, StatusCode};
@@ -22,7 +22,6 @@ const BOUND: u32 = 2;
 struct Fleet {
     workers: Vec<Worker>,
     routers: Vec<Option<Router>>,
-    control_ports: Vec<u16>,
     /// By the router that calls and the one that is called.
     relays: Vec<Vec<Relay>>,
     places: Arc<Places>,
@@ -35,20 +34,17 @@ impl Fleet {
         for _ in 0..4 {
             workers.push(Worker::start(release.clone()).await);
         }
-        let listeners: Vec<_> = (0..routers).map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-        let control_ports: Vec<u16> = listeners.iter().map(|one| one.local_addr().unwrap().port()).collect();
-        drop(listeners);
         let mut relays = Vec::new();
         for _ in 0..routers {
             let mut of_one = Vec::new();
-            for port in &control_ports {
-                of_one.push(Relay::to(*port).await);
+            for _ in 0..routers {
+                of_one.push(Relay::new().await);
             }
             relays.push(of_one);
         }
         let places = Places::new(routers);
         let routers = (0..routers).map(|_| None).collect();
-        Self { workers, routers, control_ports, relays, places, epoch: 1 }
+        Self { workers, routers, relays, places, epoch: 1 }
     }
 
     fn router(&self, index: usize) -> &Router {
@@ -68,7 +64,9 @@ impl Fleet {
 
     /// Starts a router and begins the epoch on it.
     async fn join(&mut self, index: usize) {
-        let router = Router::start(self.control_ports[index], &[]).await;
+        let router = Router::start(&[]).await;
+        let port = router.control.rsplit_once(':').unwrap().1.parse().unwrap();
+        self.relays.iter().for_each(|of_one| of_one[index].port.store(port, Ordering::Relaxed));
         assert_eq!(router.begin(&self.epoch_of(index)).await, StatusCode::OK);
         self.places.put(index, Place::Up(router.data.clone()));
         self.routers[index] = Some(router);
