@@ -130,7 +130,7 @@ pub struct RunWindow {
 
 /// What was measured, in whole units; the result file has the exact numbers.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", default)]
 pub struct RunMetrics {
     /// Requests that were answered in full.
     #[schemars(range(max = 1_000_000_000))]

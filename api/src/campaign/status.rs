@@ -1,4 +1,7 @@
 //! What the operator reports of a campaign. Each field names the one writer that owns it.
+//!
+//! Every field may be absent: a status that an earlier version wrote, and one that cannot be read, would hide all
+//! campaigns from the operator, which lists them at once.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -45,8 +48,8 @@ pub struct BenchmarkCampaignStatus {
 }
 
 /// The plan in brief.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase")]
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase", default)]
 pub struct PlanStatus {
     /// SHA-256 of the plan's canonical JSON, in hex.
     #[schemars(length(max = 64))]
@@ -58,8 +61,8 @@ pub struct PlanStatus {
 }
 
 /// How far a campaign is.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase")]
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase", default)]
 pub struct Progress {
     /// Finished of planned runs, for instance `14/36`.
     #[schemars(length(max = 32))]
@@ -83,8 +86,8 @@ pub struct Progress {
 }
 
 /// What a campaign has cost.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase")]
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase", default)]
 pub struct Spent {
     /// Amount as a decimal number.
     #[schemars(length(max = 32))]
@@ -95,8 +98,8 @@ pub struct Spent {
 }
 
 /// What was found of an arm.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase")]
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase", default)]
 pub struct ArmStatus {
     /// Name of the arm.
     #[schemars(length(max = 20))]
@@ -149,4 +152,20 @@ pub struct HeadlineEffects {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub routing: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_of_an_earlier_version_is_read() {
+        let older = serde_json::json!({
+            "phase": "Running", "plan": {"digest": "ab"}, "progress": {"done": 3, "valid": 2}, "spent": {"amount": "1.00"},
+            "arms": [{"name": "cc-on"}], "results": {"location": "elsewhere"},
+        });
+        let status: BenchmarkCampaignStatus = serde_json::from_value(older).unwrap();
+        assert_eq!(status.progress.map(|progress| (progress.valid, progress.total)), Some((2, 0)));
+        assert_eq!((status.arms[0].name.as_str(), status.arms[0].machines), ("cc-on", 0));
+    }
 }
